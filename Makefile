@@ -1,0 +1,104 @@
+# Two commands on a fresh machine: `make run` and `make test`. Each does all of its own set-up.
+# Everything that is installed comes from a lock file with hashes; nothing here names a package index.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Root's sessions are handed to an unprivileged account, which cannot enter root's home folder: there the
+# interpreter must be the system's own, and the notebook environments live where every account can read them.
+ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
+DEBIAN := $(shell [ -f /etc/debian_version ] && echo yes)
+PYTHON ?= $(shell scripts/find-python $(ROOT))
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+NBFED_HOME ?= $(CURDIR)/run
+ENVIRONMENTS := python minimal
+ENVIRONMENT_KEY := $(shell cat images/environments/*/requirements.lock | sha256sum | cut -c1-12)
+NBFED_ENVIRONMENTS ?= $(if $(ROOT),/var/lib/notebooks-federation,$(CURDIR)/.environments)/$(ENVIRONMENT_KEY)
+export NBFED_HOME NBFED_ENVIRONMENTS
+
+UV_INSTALL := $(BIN)/uv pip install --quiet --require-hashes --python
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: run
+run: setup ## the whole service on this machine, with demo sign-in and local sessions
+	@exec $(BIN)/nbfed up
+
+.PHONY: setup
+setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
+
+.PHONY: setup-test
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser
+
+.PHONY: test
+test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
+	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: test-long
+test-long: setup-test ## thousands of random steps, many repetitions: before an issue is closed
+	$(PYTEST) -m long $(ARGS)
+
+.PHONY: bench
+bench: setup-test ## measure; nothing is asserted
+	$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: lint
+lint: setup-test ## style, types, who may import whom, generated pages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.generated --check
+
+.PHONY: generated
+generated: setup-test ## write the pages and schema that are generated from the code, and the translation template
+	$(BIN)/python -m tests.generated
+
+.PHONY: locks
+locks: $(STAMPS)/python ## compute the lock files anew
+	scripts/lock
+
+.PHONY: clean
+clean: ## remove what the set-up made (never the state folder)
+	rm -rf $(VENV) .environments .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache screenshots
+
+# --- set-up, each step once ---------------------------------------------------------------------------------
+
+$(STAMPS)/python: requirements/bootstrap.lock
+ifeq ($(ROOT)$(DEBIAN),yesyes)
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/debian-packages python3-venv
+endif
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/hub: requirements/hub.lock pyproject.toml $(STAMPS)/python
+	@$(UV_INSTALL) $(BIN)/python -r requirements/hub.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.lock $(STAMPS)/hub
+	@$(UV_INSTALL) $(BIN)/python -r requirements/dev.lock
+	@touch $@
+
+$(STAMPS)/proxy: hub_config/proxy/package-lock.json $(STAMPS)/hub
+	@$(BIN)/python -m hub_config.proxy_install
+	@touch $@
+
+$(STAMPS)/browser: $(STAMPS)/python
+ifeq ($(ROOT)$(DEBIAN),yesyes)
+	@command -v chromium >/dev/null || scripts/debian-packages chromium fonts-dejavu-core
+endif
+	@touch $@
+
+$(NBFED_ENVIRONMENTS)/%/.complete: images/environments/%/requirements.lock | $(STAMPS)/python
+	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(NBFED_ENVIRONMENTS)/$*
+	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* -r $<
+	@touch $@

@@ -1,0 +1,50 @@
+"""The audit trail: who changed whose access, when and why; written in the transaction of the change itself."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Connection, Integer, String, insert
+from sqlalchemy.orm import Mapped, mapped_column
+
+from federation.database import Base, Moment
+
+__all__ = ["Act", "AuditTable", "record"]
+
+_REASON_CHARACTERS = 2000
+
+
+class Act(StrEnum):
+    """Everything that is audited, as `subject:object:action`."""
+
+    GRANT_ADDED = "operator:grant:added"
+    GRANT_REVOKED = "operator:grant:revoked"
+
+
+class AuditTable(Base):
+    """Insert only; triggers of the database forbid changes."""
+
+    __tablename__ = "audit"
+
+    seq: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(Moment)
+    act: Mapped[str] = mapped_column(String(64))
+    actor: Mapped[str] = mapped_column(String(256))
+    target: Mapped[str] = mapped_column(String(256))
+    reason: Mapped[str] = mapped_column(String(_REASON_CHARACTERS))
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+def record(
+    connection: Connection, *, at: datetime, act: Act, actor: str, target: str, reason: str, **details: Any
+) -> None:
+    """Add one row. Control characters are made visible, so that a row cannot be mistaken for two in a log."""
+    connection.execute(
+        insert(AuditTable).values(
+            at=at, act=act.value, actor=actor, target=target, reason=_plain(reason), details=details
+        )
+    )
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)[:_REASON_CHARACTERS]

@@ -1,0 +1,155 @@
+"""Persons: who signed in, under which hub user name, and what their provider said of them last.
+
+A person is `(issuer, subject)` and nothing else: never an e-mail address, never a preferred user name. The hub user
+name is derived once, at the first sign-in, and kept for ever.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from slugify import slugify
+from sqlalchemy import JSON, Connection, Row, String, UniqueConstraint, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from federation.database import Base, Moment
+from federation.ids import new_id
+
+__all__ = ["Facts", "Person", "PersonTable", "candidates", "find_by_user_name", "person_key", "remember", "user_name"]
+
+_SLUG_CHARACTERS = 24
+_SUFFIX_CHARACTERS = 6
+
+
+class PersonTable(Base):
+    __tablename__ = "person"
+    __table_args__ = (UniqueConstraint("issuer", "subject", name="uq_person_issuer_subject"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    issuer: Mapped[str] = mapped_column(String(512))
+    subject: Mapped[str] = mapped_column(String(512))
+    user_name: Mapped[str] = mapped_column(String(64), unique=True)
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    facts_at: Mapped[datetime] = mapped_column(Moment)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a provider said of a person at one moment. Empty where it said nothing: a missing claim denies."""
+
+    provider: str = ""
+    name: str = ""
+    email: str = ""
+    home_organisation: str = ""
+    affiliations: tuple[str, ...] = ()
+    assurance: tuple[str, ...] = ()
+    memberships: tuple[str, ...] = ()
+    mfa: bool = False
+    not_understood: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """One person as the federation knows them; `facts_at` says how old the facts are."""
+
+    id: str
+    issuer: str
+    subject: str
+    user_name: str
+    facts: Facts
+    facts_at: datetime
+
+
+def person_key(issuer: str, subject: str) -> str:
+    """The one string that stands for a person: SHA-256 over `issuer|subject`, in base32, lower case."""
+    return base64.b32encode(hashlib.sha256(f"{issuer}|{subject}".encode()).digest()).decode().rstrip("=").lower()
+
+
+def user_name(preferred: str, key: str, *, suffix_characters: int = _SUFFIX_CHARACTERS) -> str:
+    """The hub user name of a new person: a slug of what they are called, and the start of their key.
+
+    Valid for any input: lower case ASCII letters, digits and hyphens, at most 24 + 1 + the suffix. Two persons whose
+    preferred names slug alike still differ in the suffix.
+    """
+    slug = slugify(preferred.split("@")[0], max_length=_SLUG_CHARACTERS, word_boundary=True) or "user"
+    return f"{slug}-{key[:suffix_characters]}"
+
+
+def remember(
+    connection: Connection, *, issuer: str, subject: str, preferred: str, facts: Facts, now: datetime
+) -> Person:
+    """Store what a provider said of a person at sign-in; their user name is made at the first one and never changes."""
+    where = (PersonTable.issuer == issuer, PersonTable.subject == subject)
+    changed = connection.execute(
+        update(PersonTable).where(*where).values(facts=_to_json(facts), facts_at=now)
+    ).rowcount
+    if not changed:
+        _insert(connection, issuer, subject, preferred, facts, now)
+    return _person(connection.execute(select(PersonTable.__table__).where(*where)).one())
+
+
+def find_by_user_name(connection: Connection, name: str) -> Person | None:
+    """The person with this hub user name, if there is one."""
+    row = connection.execute(select(PersonTable.__table__).where(PersonTable.user_name == name)).one_or_none()
+    return _person(row) if row else None
+
+
+def candidates(connection: Connection, text: str) -> list[Person]:
+    """Everyone whom an operator may mean by `text`: exact id, user name, subject or e-mail; else a part of a name."""
+    table = PersonTable.__table__
+    exact = select(table).where(
+        or_(PersonTable.id == text, PersonTable.user_name == text, PersonTable.subject == text)
+    )
+    found = [_person(row) for row in connection.execute(exact)]
+    if found:
+        return found
+    everyone = [_person(row) for row in connection.execute(select(table).order_by(PersonTable.user_name))]
+    wanted = text.casefold()
+    by_email = [person for person in everyone if person.facts.email.casefold() == wanted]
+    if by_email or "@" in text:
+        return by_email
+    return [person for person in everyone if wanted in person.user_name or wanted in person.facts.name.casefold()]
+
+
+def _insert(
+    connection: Connection, issuer: str, subject: str, preferred: str, facts: Facts, now: datetime
+) -> None:
+    key = person_key(issuer, subject)
+    for suffix_characters in range(_SUFFIX_CHARACTERS, len(key) + 1):
+        row = {
+            "id": new_id(),
+            "issuer": issuer,
+            "subject": subject,
+            "user_name": user_name(preferred, key, suffix_characters=suffix_characters),
+            "facts": _to_json(facts),
+            "facts_at": now,
+            "created_at": now,
+        }
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(PersonTable).values(row))
+        except IntegrityError:
+            continue  # The name is another person's: a longer part of the key tells them apart.
+        return
+    raise RuntimeError(f"no free user name for {issuer}|{subject}")
+
+
+def _to_json(facts: Facts) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(facts).items()}
+
+
+def _person(row: Row[Any]) -> Person:
+    known = {name: value for name, value in row.facts.items() if name in Facts.__dataclass_fields__}
+    facts = replace(Facts(), **{n: tuple(v) if isinstance(v, list) else v for n, v in known.items()})
+    return Person(
+        id=row.id,
+        issuer=row.issuer,
+        subject=row.subject,
+        user_name=row.user_name,
+        facts=facts,
+        facts_at=row.facts_at,
+    )

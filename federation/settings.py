@@ -1,0 +1,194 @@
+"""The sections of federation.yaml that describe the federation itself: name, database, sites, flavours, environments."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints
+
+from federation.i18n import LANGUAGES, current_language
+
+__all__ = [
+    "BatchSite",
+    "DatabaseSection",
+    "Environment",
+    "FederationSection",
+    "Flavour",
+    "KubernetesSite",
+    "ListenSection",
+    "LocalSite",
+    "Localised",
+    "MailSection",
+    "Name",
+    "Section",
+    "Site",
+    "Terms",
+    "in_language",
+]
+
+
+class Section(BaseModel):
+    """Base of all settings: unknown keys are refused, and nothing changes after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+def _known_languages(texts: dict[str, str]) -> dict[str, str]:
+    unknown = sorted(set(texts) - set(LANGUAGES))
+    if unknown:
+        raise ValueError(f"unknown language {', '.join(unknown)}; known are {', '.join(LANGUAGES)}")
+    if not texts:
+        raise ValueError("at least one language is needed")
+    return texts
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+"""A name that is safe in addresses, labels and file names: `[a-z0-9-]`, at most 40 characters."""
+
+Localised = str | Annotated[dict[str, str], AfterValidator(_known_languages)]
+"""One text for all readers, or one per language."""
+
+Weight = Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=3)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def in_language(text: Localised, fallback: str = "") -> str:
+    """The text in the reader's language, or in the first language that it has."""
+    if isinstance(text, str):
+        return text or fallback
+    return text.get(current_language()) or next(iter(text.values()))
+
+
+class Terms(Section):
+    """The acceptable use policy that is in force."""
+
+    version: str
+    files: dict[str, str] = Field(default_factory=dict, description="Markdown file for each language")
+    grace_days: NonNegativeInt = Field(30, description="how long an earlier acceptance counts after a change")
+
+
+class FederationSection(Section):
+    """Who runs this service, and in which mode."""
+
+    name: str = "Notebooks federation"
+    mode: Literal["demo", "production"] = Field(
+        "demo", description="production refuses demo sign-in, plain http and local sites"
+    )
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#]+/?$")] = Field(
+        "http://127.0.0.1:8000", description="what people type; the proxy listens on its port"
+    )
+    languages: list[str] = Field(["en", "es", "pt"], min_length=1, description="first = default")
+    contact: str = Field("", description="where people ask for help: an e-mail address or a page")
+    terms: Terms | None = None
+
+
+class ListenSection(Section):
+    """Loopback ports of the processes behind the public address."""
+
+    proxy_api_port: Port = 8001
+    hub_port: Port = 8081
+    sign_in_port: Port = Field(9400, description="the demo sign-in")
+
+
+class DatabaseSection(Section):
+    """Where the books are. Without it: SQLite in the state folder. `NBFED_DATABASE_URL` comes first."""
+
+    url_file: str | None = Field(None, description="file that holds an SQLAlchemy URL")
+    busy_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        5.0, description="how long a write waits for another one before it counts as an outage"
+    )
+
+
+class Flavour(Section):
+    """A size of session."""
+
+    title: Localised = ""
+    cpu: PositiveInt
+    memory_gib: PositiveInt
+    gpu: NonNegativeInt = 0
+    weight: Weight = Field(description="billing units for one hour of running; at most three decimals")
+    tier: str = Field("T1", description="the lowest tier that may use it")
+    walltime_hours: PositiveInt | None = None
+
+
+class KubernetesEnvironment(Section):
+    image: str
+
+
+class BatchEnvironment(Section):
+    module: str | None = None
+    path: str | None = None
+
+
+class LocalEnvironment(Section):
+    prefix: str = Field(description="folder of a virtual environment; relative to NBFED_ENVIRONMENTS")
+
+
+class Environment(Section):
+    """A set of software to choose on the start form."""
+
+    title: Localised
+    description: Localised = ""
+    languages: list[str] = Field(default_factory=list, description="programming languages")
+    kubernetes: KubernetesEnvironment | None = None
+    batch: BatchEnvironment | None = None
+    local: LocalEnvironment | None = None
+
+
+class _AnySite(Section):
+    title: Localised
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
+        None, description="ISO 3166-1 alpha-2"
+    )
+    flavours: list[str] = Field(min_length=1)
+    files: Localised = Field("", description="one sentence on the start form: where people's files live")
+
+
+class LocalSite(_AnySite):
+    """Sessions as processes of this machine: for demonstrations and tests; they are not isolated from each other."""
+
+    kind: Literal["local"]
+    account: str = Field("nobody", description="the account that sessions run under when the hub runs as root")
+    boot_seconds: PositiveInt = Field(120, description="how long a session may take until it answers")
+
+
+class Homes(Section):
+    size_gib: PositiveInt
+
+
+class KubernetesSite(_AnySite):
+    """A namespace of a Kubernetes cluster."""
+
+    kind: Literal["kubernetes"]
+    namespace: str
+    homes: Homes | None = None
+
+
+class Login(Section):
+    host: str
+    port: Port = 22
+    host_key_file: str
+
+
+class BatchSite(_AnySite):
+    """A batch system behind OpenSSH."""
+
+    kind: Literal["batch"]
+    dialect: Literal["slurm", "pbs", "gridengine"]
+    login: Login
+    access: Literal["robot", "user-certificate"] = "robot"
+    notebook_to_hub: Literal["reverse", "direct"] = "reverse"
+    nodes: list[str] = Field(min_length=1)
+    ports: Annotated[str, StringConstraints(pattern=r"^\d+-\d+$")]
+    partition: str | None = None
+    walltime_hours: PositiveInt
+    mfa: bool = False
+
+
+Site = Annotated[LocalSite | KubernetesSite | BatchSite, Field(discriminator="kind")]
+
+
+class MailSection(Section):
+    """How mail leaves."""
+
+    smtp: str
+    sender: str

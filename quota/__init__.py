@@ -1,0 +1,1 @@
+"""The books: accounts, grants, holds, entries and rates."""

@@ -1,0 +1,68 @@
+"""What every place to run says about a session, and what the hub and the worker may ask of it.
+
+A backend is asked, never remembered: its answer has four values, and only `ENDED` carries evidence that a session is
+over. A failed question is `UNKNOWN`, which refunds nothing and stops nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = ["Backend", "Life", "Observation"]
+
+
+class Life(StrEnum):
+    """Whether a session lives, as its backend sees it."""
+
+    PENDING = "pending"
+    """Submitted, not running yet."""
+    RUNNING = "running"
+    """It runs and is charged."""
+    ENDED = "ended"
+    """It is over, or never came to be; there is positive evidence."""
+    UNKNOWN = "unknown"
+    """The backend could not be asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One answer about one attempt.
+
+    Parameters
+    ----------
+    life
+        See `Life`.
+    started_at, ended_at
+        The backend's own times. `started_at` is None when the attempt never ran.
+    estimated
+        `ended_at` is when the session was last seen: what ended it left no time behind.
+    exit_code
+        Of an ended session; negative for a signal, as in `subprocess`.
+    host, port
+        Where the single-user server listens, once it said so.
+    """
+
+    life: Life
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    estimated: bool = False
+    exit_code: int | None = None
+    host: str | None = None
+    port: int | None = None
+
+
+class Backend(Protocol):
+    """A place to run, as hub and worker ask about it. All calls block; the hub makes them in threads."""
+
+    def observe(self, attempt: str) -> Observation:
+        """What the place says about one attempt. Never raises: what cannot be asked is `Life.UNKNOWN`."""
+        ...
+
+    def end(self, attempt: str, *, patience_seconds: float) -> Observation:
+        """End one attempt: politely first, by force when `patience_seconds` are over. Ending twice is a no-op."""
+        ...
+
+    def log_tail(self, attempt: str, characters: int) -> str:
+        """The end of what the session wrote, for people who look for the reason of a failure."""
+        ...
