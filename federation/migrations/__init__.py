@@ -1,0 +1,48 @@
+"""One Alembic chain for the tables of all houses: upgrade, and refuse a database that is older or newer than the code."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from federation.database import Database
+
+__all__ = ["OutdatedSchema", "check", "upgrade"]
+
+
+class OutdatedSchema(Exception):
+    """The tables are not those that this version of the code works with."""
+
+
+def upgrade(database: Database) -> None:
+    """Bring the tables to what the code needs; nothing happens when they are."""
+    with database.write() as connection:
+        configuration = _configuration()
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "head")
+
+
+def check(database: Database) -> None:
+    """Compare the tables' version with the code's.
+
+    Raises
+    ------
+    OutdatedSchema
+        If they differ; the message says what to do.
+    """
+    head = ScriptDirectory.from_config(_configuration()).get_current_head()
+    with database.read() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != head:
+        raise OutdatedSchema(
+            f"The federation database is at version {found or 'none'}, this program needs {head}. "
+            "Make a backup and run `nbfed db upgrade`; if the database is the newer one, install the newer program."
+        )
+
+
+def _configuration() -> Config:
+    configuration = Config()
+    configuration.set_main_option("script_location", str(Path(__file__).parent))
+    return configuration

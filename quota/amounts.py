@@ -1,0 +1,57 @@
+"""Amounts of quota: whole milli-unit-seconds, never floats.
+
+One unit is what a flavour of weight 1 uses; one hour of it is a unit-hour, 3,600,000 milli-unit-seconds. People read
+unit-hours; the books hold milli-unit-seconds, so that sums are exact and every weight with three decimals is whole.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+__all__ = [
+    "MILLI_UNIT_SECONDS_PER_UNIT_HOUR",
+    "charge",
+    "from_unit_hours",
+    "to_unit_hours",
+    "weight_milli",
+    "whole_seconds",
+]
+
+MILLI_UNIT_SECONDS_PER_UNIT_HOUR = 3_600_000
+
+
+def weight_milli(weight: Decimal) -> int:
+    """A flavour's weight in thousandths; weights have at most three decimals."""
+    scaled = weight * 1000
+    if scaled != int(scaled) or scaled <= 0:
+        raise ValueError(f"a weight is positive and has at most three decimals, not {weight}")
+    return int(scaled)
+
+
+def from_unit_hours(hours: Decimal | int) -> int:
+    """Milli-unit-seconds for an amount of unit-hours.
+
+    Raises
+    ------
+    ValueError
+        If it is not a finite number, or finer than one milli-unit-second.
+    """
+    exact = Decimal(hours) * MILLI_UNIT_SECONDS_PER_UNIT_HOUR
+    if not exact.is_finite() or exact != exact.to_integral_value():
+        raise ValueError(f"{hours} unit-hours is not a whole number of milli-unit-seconds")
+    return int(exact)
+
+
+def to_unit_hours(milli_unit_seconds: int) -> Decimal:
+    """Unit-hours, for people; exact."""
+    return Decimal(milli_unit_seconds) / MILLI_UNIT_SECONDS_PER_UNIT_HOUR
+
+
+def whole_seconds(duration: timedelta) -> int:
+    """A duration in seconds, rounded up: every second that was begun counts. Never negative."""
+    microseconds = duration // timedelta(microseconds=1)
+    return max(0, -(-microseconds // 1_000_000))
+
+
+def charge(weight: int, started: datetime, ended: datetime) -> int:
+    """What a session costs: ceil(end - start in seconds) x weight in thousandths."""
+    return whole_seconds(ended - started) * weight

@@ -1,0 +1,84 @@
+"""What the books can answer besides yes: one `Problem` for each reason, with the figures its text needs."""
+
+from federation.errors import Problem
+
+__all__ = [
+    "GRANT_ENDED",
+    "NO_GRANT",
+    "QUOTA_HELD",
+    "QUOTA_SPENT",
+    "QUOTA_USED_UP",
+    "SERVER_BUSY",
+    "SESSIONS_CAP",
+    "SITE_FULL",
+]
+
+
+def _(message: str) -> str:
+    return message
+
+
+NO_GRANT = Problem(
+    code="no-grant",
+    status=403,
+    text=_("You have no quota for notebooks yet."),
+    advice=_("Your access page says what is missing and whom to ask."),
+)
+
+GRANT_ENDED = Problem(
+    code="grant-ended",
+    status=403,
+    text=_("Your quota ended on {ended}."),
+    advice=_("Ask for a renewal; your files are kept."),
+)
+
+QUOTA_USED_UP = Problem(
+    code="quota-used-up",
+    status=429,
+    text=_(
+        "Your quota is used up: of {limit} unit-hours you have used {used}, and {held} are set aside for sessions that"
+        " run. Starting this flavour needs at least {needed}."
+    ),
+    advice=_("New quota comes on {returns}. If you need more before that, ask for it."),
+)
+
+QUOTA_SPENT = Problem(
+    code="quota-spent",
+    status=403,
+    text=_(
+        "Your quota is spent: of {limit} unit-hours you have used {used}, and {held} are set aside for sessions that"
+        " run. Starting this flavour needs at least {needed}."
+    ),
+    advice=_("None comes by itself; ask for more."),
+)
+
+QUOTA_HELD = Problem(
+    code="quota-held",
+    status=429,
+    text=_(
+        "Your quota is set aside for sessions that run: of {limit} unit-hours you have used {used}, and {held} are held."
+        " Starting this flavour needs at least {needed}."
+    ),
+    advice=_("Stop a session to free what it holds, or ask for more."),
+)
+
+SESSIONS_CAP = Problem(
+    code="sessions-cap",
+    status=429,
+    text=_("You already have {used} of {limit} sessions that may run at the same time."),
+    advice=_("Stop one of them first."),
+)
+
+SITE_FULL = Problem(
+    code="site-full",
+    status=429,
+    text=_("{site} is full: {used} of {limit} {resource} are in use by the federation's people."),
+    advice=_("Try again later, or choose another place."),
+)
+
+SERVER_BUSY = Problem(
+    code="server-busy",
+    status=429,
+    text=_("A session of yours with this name is still starting or ending."),
+    advice=_("Wait a moment and try again, or give the new one another name."),
+)

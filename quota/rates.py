@@ -1,0 +1,54 @@
+"""Weights of flavours, by version: a price that changes in mid-session does not touch the session."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from quota.tables import RateTable
+
+__all__ = ["Rate", "current", "publish"]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The weight of one flavour in thousandths, and the version that it belongs to."""
+
+    version: int
+    flavour: str
+    weight_milli: int
+
+
+def publish(connection: Connection, weights_milli: Mapping[str, int], at: datetime) -> int:
+    """Make these the weights from now on: a new version if anything differs, else the one in force."""
+    version, known = _latest(connection)
+    if known == dict(weights_milli):
+        return version
+    rows = [
+        {"version": version + 1, "flavour": flavour, "weight_milli": weight, "valid_from": at}
+        for flavour, weight in sorted(weights_milli.items())
+    ]
+    connection.execute(insert(RateTable), rows)
+    return version + 1
+
+
+def current(connection: Connection, flavour: str) -> Rate:
+    """The rate in force.
+
+    Raises
+    ------
+    KeyError
+        If no published version knows the flavour.
+    """
+    version, known = _latest(connection)
+    return Rate(version, flavour, known[flavour])
+
+
+def _latest(connection: Connection) -> tuple[int, dict[str, int]]:
+    rows = connection.execute(
+        select(RateTable.version, RateTable.flavour, RateTable.weight_milli).where(
+            RateTable.version == select(RateTable.version).order_by(RateTable.version.desc()).limit(1).scalar_subquery()
+        )
+    ).all()
+    return (rows[0].version if rows else 0), {row.flavour: row.weight_milli for row in rows}

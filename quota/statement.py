@@ -1,0 +1,115 @@
+"""What the books say to people: how much is left now, and what each session cost. Reads only."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from quota.page import GrantStanding, Owner, account_of, standing_of_grants
+from quota.tables import OPEN_STATES, BalanceTable, EntryKind, EntryTable, HoldTable
+
+__all__ = ["Line", "Standing", "Statement", "standing", "statement"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """An account at one moment; amounts in milli-unit-seconds."""
+
+    grants: tuple[GrantStanding, ...] = ()
+    held: int = 0
+
+    @property
+    def granted(self) -> int:
+        """Of the grants that count now."""
+        return sum(grant.amount for grant in self.grants if grant.active)
+
+    @property
+    def used(self) -> int:
+        """Of the grants that count now."""
+        return self.granted - sum(grant.left for grant in self.grants if grant.active)
+
+    @property
+    def left(self) -> int:
+        """What is neither used nor held."""
+        return max(0, sum(grant.left for grant in self.grants if grant.active) - self.held)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the first of the grants that count ends."""
+        return min((grant.ends_at for grant in self.grants if grant.active), default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One session in a statement; `charged` is None while it is open."""
+
+    hold: str
+    server: str
+    site: str
+    flavour: str
+    weight_milli: int
+    state: str
+    reserved_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    lease_until: datetime
+    amount: int
+    charged: int | None
+    overrun: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """An account's standing and its sessions, newest first."""
+
+    standing: Standing
+    lines: tuple[Line, ...]
+
+
+def standing(connection: Connection, owner: Owner, at: datetime) -> Standing:
+    """What an owner has at a moment; all zero where there is no account yet."""
+    account = account_of(connection, owner, create=False)
+    if account is None:
+        return Standing()
+    held = connection.execute(select(BalanceTable.held).where(BalanceTable.account_id == account)).scalar_one()
+    return Standing(grants=tuple(standing_of_grants(connection, account, at)), held=held)
+
+
+def statement(connection: Connection, owner: Owner, at: datetime, *, since: datetime, limit: int = 1000) -> Statement:
+    """The standing and the sessions that were reserved since then, newest first, at most `limit`."""
+    account = account_of(connection, owner, create=False)
+    if account is None:
+        return Statement(standing=Standing(), lines=())
+    overrun = (
+        select(func.coalesce(func.sum(EntryTable.amount), 0))
+        .where(EntryTable.hold_id == HoldTable.id, EntryTable.kind == EntryKind.OVERRUN.value)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        select(HoldTable.__table__, overrun.label("overrun"))
+        .where(HoldTable.account_id == account, HoldTable.reserved_at >= since)
+        .order_by(HoldTable.reserved_at.desc(), HoldTable.id.desc())
+        .limit(limit)
+    )
+    open_states = {state.value for state in OPEN_STATES}
+    lines = tuple(
+        Line(
+            hold=row.id,
+            server=row.server,
+            site=row.site,
+            flavour=row.flavour,
+            weight_milli=row.weight_milli,
+            state=row.state,
+            reserved_at=row.reserved_at,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            lease_until=row.lease_until,
+            amount=row.amount,
+            charged=None if row.state in open_states else row.charged,
+            overrun=row.overrun,
+            source=row.source or "",
+        )
+        for row in rows
+    )
+    return Statement(standing=standing(connection, owner, at), lines=lines)

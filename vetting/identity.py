@@ -1,0 +1,84 @@
+"""From a provider's claims to the facts that we keep of a person. Pure; never raises for what a provider sends
+except where the person themselves cannot be told: then signing in is refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from federation.persons import Facts
+from vetting.entitlements import owned_by, parse_all
+
+__all__ = ["Identity", "NoSubject", "identify"]
+
+_MOST_CHARACTERS = 512
+_MOST_VALUES = 500
+
+
+class NoSubject(ValueError):
+    """The claims do not say who this is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who signed in: the key is (issuer, subject); `preferred` only decorates the user name at the first sign-in."""
+
+    issuer: str
+    subject: str
+    preferred: str
+    facts: Facts
+
+
+def identify(
+    claims: Mapping[str, Any], *, provider: str, issuer: str, subject_claim: str, owns_namespaces: tuple[str, ...]
+) -> Identity:
+    """Derive an identity from userinfo claims.
+
+    Entitlements of namespaces that the provider does not own are ignored. A claim of another type than the one that
+    its specification gives counts as missing: a missing claim denies.
+
+    Raises
+    ------
+    NoSubject
+        If the claim that is this provider's subject is missing, empty or not a string.
+    """
+    subject = _text(claims.get(subject_claim))
+    if not subject:
+        raise NoSubject(f"the claim {subject_claim} is missing or is not a text")
+    values = _texts(claims.get("eduperson_entitlement")) + _texts(claims.get("entitlements"))
+    ours = [value for value in values if owned_by(value, owns_namespaces)] if owns_namespaces else list(values)
+    understood, rest = parse_all(dict.fromkeys(ours))
+    affiliations = _texts(claims.get("eduperson_scoped_affiliation"))
+    return Identity(
+        issuer=issuer,
+        subject=subject,
+        preferred=_text(claims.get("preferred_username")) or _text(claims.get("name")),
+        facts=Facts(
+            provider=provider,
+            name=_text(claims.get("name")),
+            email=_text(claims.get("email")),
+            home_organisation=_text(claims.get("schac_home_organization")) or _scope(affiliations),
+            affiliations=affiliations,
+            assurance=_texts(claims.get("eduperson_assurance")),
+            memberships=tuple(value for value in dict.fromkeys(ours) if value not in rest) if understood else (),
+            mfa=_text(claims.get("acr")) == "https://refeds.org/profile/mfa",
+            not_understood=tuple(value[:80] for value in rest),
+        ),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MOST_CHARACTERS or not value.isprintable():
+        return ""
+    return value.strip()
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        return ()
+    return tuple(text for item in value[:_MOST_VALUES] if (text := _text(item)))
+
+
+def _scope(affiliations: tuple[str, ...]) -> str:
+    return next((a.split("@", 1)[1] for a in affiliations if "@" in a), "")
