@@ -76,6 +76,7 @@ class FederationSection(Section):
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#]+/?$")] = Field(
         "http://127.0.0.1:8000", description="what people type; the proxy listens on its port"
     )
+    hub: Name = Field("hub", description="this hub's name in the books, where several share one database")
     languages: list[str] = Field(["en", "es", "pt"], min_length=1, description="first = default")
     contact: str = Field("", description="where people ask for help: an e-mail address or a page")
     terms: Terms | None = None

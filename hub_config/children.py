@@ -50,14 +50,14 @@ class Child:
 
 def children(settings: Settings) -> list[Child]:
     """The processes of this installation; the first start makes the proxy's token."""
-    python = _python_environment(settings)
+    environment = _environment(settings)
     found = [
         _proxy(settings),
-        Child("hub", [sys.executable, "-m", "jupyterhub", "-f", str(HUB_CONFIG)], python, 300, 30),
-        Child("worker", _nbfed("worker"), python, 400, 15),
+        Child("hub", [sys.executable, "-m", "jupyterhub", "-f", str(HUB_CONFIG)], environment, 300, 30),
+        Child("worker", _nbfed("worker"), environment, 400, 15),
     ]
     if settings.is_demo_sign_in:
-        found.append(Child("sign-in", _nbfed("demo-sign-in"), python, 200, 5))
+        found.append(Child("sign-in", _nbfed("demo-sign-in"), environment, 200, 5))
     return sorted(found, key=lambda child: child.priority)
 
 
@@ -80,11 +80,10 @@ def _nbfed(command: str) -> list[str]:
     return [sys.executable, "-m", "hub_config.cli", command]
 
 
-def _python_environment(settings: Settings) -> dict[str, str]:
-    # Without it the last words of a process that dies stay in its buffer.
-    return _environment(settings) | {"PYTHONUNBUFFERED": "1"}
-
-
 def _environment(settings: Settings) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if k in INHERITED or k.startswith("NBFED_")}
-    return inherited | {"NBFED_CONFIG": str(settings.file), "NBFED_HOME": str(settings.state.root)}
+    return inherited | {
+        "NBFED_CONFIG": str(settings.file),
+        "NBFED_HOME": str(settings.state.root),
+        "PYTHONUNBUFFERED": "1",  # without it the last words of a process that dies stay in its buffer
+    }

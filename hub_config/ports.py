@@ -92,7 +92,9 @@ def _program_on(number: int) -> str:
     """The program's name and process id where the system tells them to this account, else nothing."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == number and connection.pid:
+            if connection.status != psutil.CONN_LISTEN or not connection.laddr or not connection.pid:
+                continue
+            if connection.laddr.port == number:
                 return f" ({psutil.Process(connection.pid).name()}, process {connection.pid})"
     except (psutil.Error, OSError):
         pass

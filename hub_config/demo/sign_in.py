@@ -226,7 +226,7 @@ class _Gate:
         return flask.redirect(f"{self.wanted['redirect_uri']}?{urlencode(answer)}")
 
     def _failure(self, problem: Problem) -> Failure:
-        return Failure(problem, {"address": self.base_url})
+        return Failure(problem, {"address": self.base_url.rstrip("/")})
 
 
 def _speak_languages(app: flask.Flask) -> None:

@@ -1,0 +1,53 @@
+"""What the hub's spawner works with: made once at start-up by `hub_config`, handed to the class."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from federation.clock import Clock
+from federation.database import Database
+from quota.ledger import Ledger
+from spawners.admission import Admission
+from spawners.backends.base import Backend
+from spawners.sessions import Sessions
+
+if TYPE_CHECKING:
+    from spawners.backends.local import ChildSpawner
+
+__all__ = ["Context", "SiteBackend"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteBackend:
+    """One site's place to run: what is asked about sessions, and which child spawner starts them.
+
+    Parameters
+    ----------
+    asks
+        The backend as hub and worker ask it.
+    child_class
+        A JupyterHub spawner for one session.
+    child_arguments
+        What its constructor needs beside what every child gets, for an environment.
+    stop_seconds
+        How long an ending session may take before it is ended by force.
+    """
+
+    asks: Backend
+    child_class: "type[ChildSpawner]"
+    child_arguments: Callable[[str], Mapping[str, object]]
+    stop_seconds: float = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The collaborators of every spawner of this hub."""
+
+    hub: str
+    database: Database
+    ledger: Ledger
+    admission: Admission
+    sessions: Sessions
+    backends: Mapping[str, SiteBackend]
+    ask_url: str
+    clock: Clock

@@ -1,0 +1,355 @@
+"""FederatedSpawner: one session of one person, wherever it runs.
+
+It validates what was chosen, asks for admission, writes the intent, and starts a child spawner of the place's kind. The
+sessions table, not the hub's memory, says which attempt a server has: after a restart the hub asks `poll()`, and the
+line that decides is whether the attempt has its environment (*exchanged*). Facts about JupyterHub that this rests on are
+in docs/explanation/one-session.md.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from jupyterhub import orm
+from jupyterhub.utils import url_path_join
+from traitlets import Instance, default
+from wrapspawner import WrapSpawner
+
+from federation.database import DatabaseUnavailable
+from federation.errors import DATABASE_AWAY, Failure
+from federation.i18n import gettext
+from federation.ids import new_id, reference
+from spawners.backends.base import Life, Observation
+from spawners.backends.local import ChildSpawner
+from spawners.context import Context, SiteBackend
+from spawners.ending import close
+from spawners.options import from_form, to_wish
+from spawners.refusal import Refusal
+from spawners.sessions import Server, Session
+from spawners.stages import Stage
+from spawners.tables import EndReason, SessionState
+from vetting.placement import Wish
+
+__all__ = ["FederatedSpawner"]
+
+_T = TypeVar("_T")
+_PROGRESS_SECONDS = 0.2
+_ADDRESS_SECONDS = 60.0
+_NO_ADDRESS = "http://127.0.0.1:1"
+
+
+class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no types
+    """See the module. `context` is set once for all, by `hub_config.configure`."""
+
+    context: ClassVar[Context]
+
+    wish = Instance(Wish, allow_none=True)
+    session = Instance(Session, allow_none=True, help="the attempt that start() of this process works on")
+
+    _secret = ""
+    _started_here = False
+    _gone = False
+    _step: "asyncio.Task[Any] | None" = None
+    typed: Mapping[str, Any] = {}
+    """What the person typed last, so that a form that comes back with an error still shows it."""
+
+    # --- what was chosen ------------------------------------------------------------------------------------
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[..., None]:
+        # JupyterHub calls it on every path before start(): form, REST and a start from stored options.
+        return FederatedSpawner.validate_options
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[..., dict[str, Any]]:
+        return self._reshape_form
+
+    def _reshape_form(self, form: Mapping[str, list[Any]]) -> dict[str, Any]:
+        options = from_form(form)
+        self.typed = options
+        return options
+
+    def validate_options(self, options: Mapping[str, Any]) -> None:
+        """Check the options of this start, wherever they came from."""
+        policy = self.context.admission.policy
+        try:
+            self.wish = to_wish(
+                options, flavours=policy.flavours, environments=policy.environments, sites=policy.sites
+            )
+        except Failure as failure:
+            raise self._refuse(failure) from failure
+
+    # --- start, poll, stop ----------------------------------------------------------------------------------
+
+    async def start(self) -> str:
+        """Start a session, or take up the open attempt of this server again."""
+        if self.internal_ssl:
+            raise RuntimeError("internal_ssl is not supported: certificates would be made before a place is chosen")
+        self._started_here, self._gone = True, False
+        try:
+            self.session = await self._in_thread(self._attempt)
+            child = self.construct_child()
+            child.attach(self.session, self._secret)
+            child.api_token, child.handler, child.cert_paths = self.api_token, self.handler, self.cert_paths
+            await self._remember_token()
+            url: str = await child.start()
+        except DatabaseUnavailable as error:
+            raise self._refuse(Failure(DATABASE_AWAY)) from error
+        except Failure as failure:
+            await self._note_failure(failure)
+            raise self._refuse(failure) from failure
+        return url
+
+    async def poll(self) -> int | None:
+        """None while the session lives or may live; its exit code when it is over.
+
+        An open attempt that is not exchanged and was not started by this process belongs to a hub that died: 0, and 0
+        again (JupyterHub asks twice) until start() takes it up.
+        """
+        if self._gone:
+            return 0
+        try:
+            session = await asyncio.to_thread(self.context.sessions.open_of, self._server_key)
+            if session is None:
+                return 0
+            if not self._started_here and session.exchanged_at is None:
+                self._gone = True
+                return 0
+            seen = await asyncio.to_thread(self._observe, session)
+            if seen.life is not Life.ENDED or (session.state is SessionState.INTENT and self._started_here):
+                return None
+            await self._close(session, seen)
+        except DatabaseUnavailable as error:
+            self.log.error("Cannot look up the session of %s, taken as alive: %s", self._log_name, error)
+            return None
+        return seen.exit_code or 0
+
+    async def stop(self, now: bool = False) -> None:
+        """End the session and settle it. Called for a person's stop, the worker's, and a start that failed.
+
+        Never called by a hub that shuts down: then sessions go on.
+        """
+        if self._step is not None and not self._step.done():
+            await asyncio.wait([self._step])  # A cancelled start may still be writing what we are to undo.
+        session = await asyncio.to_thread(self.context.sessions.open_of, self._server_key)
+        if session is None:
+            return
+        await asyncio.to_thread(self.context.sessions.ending, session.attempt, EndReason.STOPPED)
+        backend = self._backend(session)
+        if backend is None:
+            self.log.error("Site %s of attempt %s is no longer configured", session.site, session.attempt)
+            return
+        patience = 0.0 if now else backend.stop_seconds
+        seen = await asyncio.to_thread(backend.asks.end, session.attempt, patience_seconds=patience)
+        self._delete_tokens(session)
+        if seen.life is Life.ENDED:
+            await self._close(session, seen)
+        else:
+            self.log.error("Attempt %s could not be ended: %s; the worker goes on trying", session.attempt, seen.life)
+
+    async def get_url(self) -> str:
+        """Where the session listens. Asked at a restart of the hub; never raises, for that would end the hub."""
+        base_url = self.server.base_url if self.server else "/"
+        deadline = asyncio.get_running_loop().time() + _ADDRESS_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                address = await asyncio.to_thread(self._find_address)
+            except Exception:
+                self.log.exception("Looking for the address of %s failed", self._log_name)
+                address = None
+            if address is not None:
+                return url_path_join(f"http://{address[0]}:{address[1]}", base_url)
+            if await self.poll() is not None:
+                break
+            await asyncio.sleep(_PROGRESS_SECONDS)
+        return url_path_join(_NO_ADDRESS, base_url)
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Each stage when it is reached, in the language of who looks."""
+        said: Stage | None = None
+        while True:
+            child = self.child_spawner
+            stage = child.stage if child is not None else Stage.ADMITTED if self.session else None
+            if stage is not None and stage is not said:
+                said = stage
+                yield {"progress": stage.percent, "message": gettext(stage.text)}
+            await asyncio.sleep(_PROGRESS_SECONDS)
+
+    # --- state: the sessions table is the truth; the hub's own database only names the attempt ----------------
+
+    def get_state(self) -> dict[str, Any]:
+        return {"attempt": self.session.attempt} if self.session else {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Nothing to load: what the table says now counts more than what was stored then."""
+
+    def clear_state(self) -> None:
+        self.session = None
+        self.child_spawner = None
+        self._secret = ""
+
+    def construct_child(self) -> ChildSpawner:
+        """The child for the present attempt, with explicit arguments.
+
+        wrapspawner's own links traits of the child to ours, limits included, and leaves out arguments that JupyterHub
+        passes (wrapspawner 1.0.1, `construct_child`).
+        """
+        assert self.session is not None
+        if self.child_spawner is not None:
+            return self.child_spawner
+        backend = self.context.backends[self.session.site]
+        flavour = self.context.admission.policy.flavours[self.session.flavour]
+        self.child_class = backend.child_class
+        self.child_spawner = backend.child_class(
+            user=self.user,
+            orm_spawner=self.orm_spawner,
+            hub=self.hub,
+            authenticator=self.authenticator,
+            config=self.config,
+            proxy_spec=self.proxy_spec,
+            oauth_client_id=self.oauth_client_id,
+            oauth_client_allowed_scopes=self.oauth_client_allowed_scopes,
+            oauth_access_scopes=self.oauth_access_scopes,
+            cookie_options=self.cookie_options,
+            cookie_host_prefix_enabled=self.cookie_host_prefix_enabled,
+            public_url=self.public_url,
+            public_hub_url=self.public_hub_url,
+            user_options={},
+            cpu_limit=float(flavour.cpu),
+            mem_limit=flavour.memory_gib * 2**30,
+            context=self.context,
+            **backend.child_arguments(self.session.environment),
+        )
+        return self.child_spawner
+
+    # --- inner parts ----------------------------------------------------------------------------------------
+
+    @property
+    def _server_key(self) -> Server:
+        return Server(self.context.hub, self.user.name, self.name)
+
+    def _attempt(self) -> Session:
+        """The open attempt if it can be taken up again, else a new one: intent first, then the reservation."""
+        context, wish = self.context, self.wish
+        assert wish is not None
+        person = context.admission.person(self.user.name)
+        previous = context.sessions.open_of(self._server_key)
+        if previous is not None:
+            if self._can_take_up(previous, wish):
+                return self._take_up(previous)
+            self._end_now(previous)
+        site = context.admission.place(person, wish)
+        attempt, self._secret = new_id(), secrets.token_urlsafe(32)
+        session = context.sessions.intend(
+            attempt=attempt,
+            server=self._server_key,
+            person_id=person.id,
+            site=site,
+            flavour=wish.flavour,
+            environment=wish.environment,
+            options={"flavour": wish.flavour, "environment": wish.environment, "site": wish.site or "auto"},
+            secret_hash=_digest(self._secret),
+        )
+        try:
+            context.admission.reserve(attempt, person, self._server_key, wish, site)
+        except Failure as failure:
+            context.sessions.ending(attempt, EndReason.REFUSED, failure.problem.code)
+            context.sessions.ended(attempt, started_at=None, ended_at=context.clock())
+            failure.reference = reference(attempt)
+            raise
+        return session
+
+    def _can_take_up(self, session: Session, wish: Wish) -> bool:
+        same = (session.flavour, session.environment) == (wish.flavour, wish.environment) and wish.site in (
+            None,
+            session.site,
+        )
+        alive = session.state is SessionState.INTENT or self._observe(session).life is not Life.ENDED
+        return same and alive and session.exchanged_at is None and session.end_reason is None
+
+    def _take_up(self, session: Session) -> Session:
+        person = self.context.admission.person(self.user.name)
+        wish = Wish(flavour=session.flavour, environment=session.environment, site=session.site)
+        self.context.admission.reserve(session.attempt, person, self._server_key, wish, session.site)
+        if session.state is SessionState.INTENT:
+            self._secret = secrets.token_urlsafe(32)
+            self.context.sessions.renew_secret(session.attempt, _digest(self._secret))
+        self.log.info("Taking up attempt %s of %s again", session.attempt, self._log_name)
+        return self.context.sessions.get(session.attempt) or session
+
+    def _end_now(self, session: Session) -> None:
+        self.context.sessions.ending(session.attempt, EndReason.STOPPED)
+        backend = self._backend(session)
+        if backend is not None:
+            seen = backend.asks.end(session.attempt, patience_seconds=backend.stop_seconds)
+            self._settle(session, seen)
+
+    def _observe(self, session: Session) -> Observation:
+        backend = self._backend(session)
+        return backend.asks.observe(session.attempt) if backend else Observation(life=Life.UNKNOWN)
+
+    def _backend(self, session: Session) -> SiteBackend | None:
+        return self.context.backends.get(session.site)
+
+    def _find_address(self) -> tuple[str, int] | None:
+        session = self.context.sessions.open_of(self._server_key)
+        if session is None:
+            return None
+        if session.host and session.port:
+            return session.host, session.port
+        seen = self._observe(session)
+        if seen.host and seen.port:
+            self.context.sessions.located(
+                session.attempt, host=seen.host, port=seen.port, started_at=seen.started_at
+            )
+            self.context.sessions.answered(session.attempt)
+            return seen.host, seen.port
+        return None
+
+    async def _close(self, session: Session, seen: Observation) -> None:
+        await asyncio.to_thread(self._settle, session, seen)
+
+    def _settle(self, session: Session, seen: Observation) -> None:
+        if seen.life is Life.ENDED:
+            context = self.context
+            close(session, seen, sessions=context.sessions, ledger=context.ledger, clock=context.clock)
+
+    async def _note_failure(self, failure: Failure) -> None:
+        if self.session is None:
+            return
+        failure.reference = reference(self.session.attempt)
+        try:
+            await asyncio.to_thread(
+                self.context.sessions.ending, self.session.attempt, EndReason.FAILED, failure.problem.code
+            )
+        except DatabaseUnavailable:
+            self.log.error("Cannot note why attempt %s failed: %s", self.session.attempt, failure)
+
+    async def _remember_token(self) -> None:
+        """Each start of the hub makes a token; those of starts that a restart interrupted nobody else would delete."""
+        assert self.session is not None
+        token = orm.APIToken.find(self.user.db, self.api_token) if self.api_token else None
+        if token is not None:
+            attempt, token_id = self.session.attempt, token.id
+            await self._in_thread(lambda: self.context.sessions.add_token(attempt, token_id))
+
+    def _delete_tokens(self, session: Session) -> None:
+        for token_id in session.token_ids:
+            token = self.user.db.get(orm.APIToken, token_id)
+            if token is not None and token.user is self.user.orm_user:
+                self.user.db.delete(token)
+        self.user.db.commit()
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        """Run a step of start() that a cancellation must not tear: it goes on, and stop() waits for it."""
+        self._step = asyncio.ensure_future(asyncio.to_thread(work))
+        return await asyncio.shield(self._step)
+
+    def _refuse(self, failure: Failure) -> Refusal:
+        return Refusal(failure, self.context.ask_url)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,67 @@
+"""What a person may choose for a session: one typed schema for the form, REST and stored options. Pure.
+
+Unknown keys and values are refused; nothing falls back to something that was not asked for.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from federation.errors import Failure
+from federation.settings import Environment, Flavour, Site
+from spawners.errors import OPTION_INVALID, OPTION_UNKNOWN
+from vetting.placement import Wish
+
+__all__ = ["ANY_SITE", "from_form", "to_wish"]
+
+ANY_SITE = "auto"
+"""The site to name when the federation may choose."""
+
+_KNOWN = ("flavour", "environment", "site")
+_OF_THE_PAGE = ("_xsrf", "server")
+_SHOWN_CHARACTERS = 60
+
+
+def from_form(form: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Only reshapes: one value for each field of the form. What it means is checked by `to_wish`."""
+    return {
+        name: values[0] if len(values) == 1 else values
+        for name, values in form.items()
+        if name not in _OF_THE_PAGE and values not in ([""], [])
+    }
+
+
+def to_wish(
+    options: Mapping[str, Any],
+    *,
+    flavours: Mapping[str, Flavour],
+    environments: Mapping[str, Environment],
+    sites: Mapping[str, Site],
+) -> Wish:
+    """Check options and fill in what was left out: the first flavour, the first environment, any site.
+
+    Raises
+    ------
+    Failure
+        For a key or a value that is not known.
+    """
+    for key in options:
+        if key not in _KNOWN:
+            raise Failure(OPTION_UNKNOWN, {"option": _shown(key), "known": ", ".join(_KNOWN)})
+    site = _one_of("site", options.get("site", ANY_SITE), [ANY_SITE, *sites])
+    return Wish(
+        flavour=_one_of("flavour", options.get("flavour", next(iter(flavours))), flavours),
+        environment=_one_of("environment", options.get("environment", next(iter(environments))), environments),
+        site=None if site == ANY_SITE else site,
+    )
+
+
+def _one_of(option: str, value: object, known: Iterable[str]) -> str:
+    names = list(known)
+    if isinstance(value, str) and value in names:
+        return value
+    raise Failure(OPTION_INVALID, {"option": option, "value": _shown(value), "known": ", ".join(names)})
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -1,0 +1,286 @@
+"""The sessions store: what was meant, submitted, exchanged, seen and ended, one row for each attempt.
+
+The row is committed before anything is submitted, so that whatever a crash leaves behind can be found by its attempt.
+Calls block; the hub makes them in threads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from federation.clock import Clock, system_clock
+from federation.database import Database
+from spawners.tables import EndReason, SessionState, SessionTable
+
+__all__ = ["Server", "Session", "SessionExists", "Sessions"]
+
+_DETAIL_CHARACTERS = 2000
+
+
+class SessionExists(Exception):
+    """The server has an attempt that has not ended."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Which server of whom, on which hub; the default server's name is empty."""
+
+    hub: str
+    user: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One attempt, as its row says."""
+
+    attempt: str
+    session_id: str
+    server: Server
+    person_id: str
+    site: str
+    flavour: str
+    environment: str
+    options: Mapping[str, Any]
+    state: SessionState
+    secret_hash: str
+    exchanged_at: datetime | None
+    token_ids: tuple[int, ...]
+    host: str | None
+    port: int | None
+    created_at: datetime
+    submitted_at: datetime | None
+    started_at: datetime | None
+    ready_at: datetime | None
+    ended_at: datetime | None
+    end_reason: EndReason | None
+    end_detail: str | None
+
+
+class Sessions:
+    """The store."""
+
+    def __init__(self, database: Database, *, clock: Clock = system_clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def get(self, attempt: str) -> Session | None:
+        """One attempt."""
+        return self._one(SessionTable.attempt == attempt)
+
+    def open_of(self, server: Server) -> Session | None:
+        """The attempt of this server that has not ended."""
+        return self._one(*_is(server), SessionTable.ended_at.is_(None))
+
+    def last_of(self, server: Server) -> Session | None:
+        """The newest attempt of this server."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(SessionTable.__table__).where(*_is(server)).order_by(SessionTable.created_at.desc()).limit(1)
+            ).one_or_none()
+        return _session(row) if row else None
+
+    def open_on(self, hub: str) -> list[Session]:
+        """All attempts of a hub that have not ended, oldest first."""
+        return self._all(SessionTable.hub == hub, SessionTable.ended_at.is_(None))
+
+    def open_of_person(self, person_id: str) -> list[Session]:
+        """A person's attempts that have not ended, oldest first."""
+        return self._all(SessionTable.person_id == person_id, SessionTable.ended_at.is_(None))
+
+    def ended_of_person(self, person_id: str, *, limit: int) -> list[Session]:
+        """A person's last attempts that ended and were not merely refused, newest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(SessionTable.__table__)
+                .where(SessionTable.person_id == person_id, SessionTable.ended_at.is_not(None))
+                .where(or_(SessionTable.end_reason.is_(None), SessionTable.end_reason != EndReason.REFUSED.value))
+                .order_by(SessionTable.created_at.desc())
+                .limit(limit)
+            ).all()
+        return [_session(row) for row in rows]
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    def intend(
+        self,
+        *,
+        attempt: str,
+        server: Server,
+        person_id: str,
+        site: str,
+        flavour: str,
+        environment: str,
+        options: Mapping[str, Any],
+        secret_hash: str,
+    ) -> Session:
+        """Record that we mean to start this.
+
+        Raises
+        ------
+        SessionExists
+            If the server has an attempt that has not ended.
+        """
+        values = {
+            "attempt": attempt, "session_id": attempt, "hub": server.hub, "user": server.user, "server": server.name,
+            "person_id": person_id, "site": site, "flavour": flavour, "environment": environment,
+            "options": dict(options), "state": SessionState.INTENT.value, "secret_hash": secret_hash, "token_ids": [],
+            "created_at": self._clock(),
+        }  # fmt: skip
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(SessionTable).values(values))
+                row = connection.execute(
+                    select(SessionTable.__table__).where(SessionTable.attempt == attempt)
+                ).one()
+        except IntegrityError as error:
+            raise SessionExists(attempt) from error
+        return _session(row)
+
+    def renew_secret(self, attempt: str, secret_hash: str) -> None:
+        """A new secret for an attempt whose submission was never seen; worthless once it is submitted."""
+        self._update(
+            attempt, SessionTable.state == SessionState.INTENT.value, secret_hash=secret_hash, nonce=None
+        )
+
+    def add_token(self, attempt: str, token_id: int) -> None:
+        """Remember a token that the hub made for this attempt, so that it can be deleted at the end."""
+        session = self.get(attempt)
+        if session is not None and token_id not in session.token_ids:
+            self._update(attempt, token_ids=[*session.token_ids, token_id])
+
+    def submitted(self, attempt: str, backend_ref: str) -> None:
+        """The backend has it."""
+        self._update(
+            attempt,
+            SessionTable.state == SessionState.INTENT.value,
+            state=SessionState.SUBMITTED.value,
+            submitted_at=self._clock(),
+            backend_ref=backend_ref,
+        )
+
+    def claim(self, attempt: str, secret_hash: str, nonce: str) -> bool:
+        """Bind the exchange to one launcher. True for that launcher again and again, until it is ready; else False."""
+        return self._update(
+            attempt,
+            SessionTable.secret_hash == secret_hash,
+            SessionTable.ended_at.is_(None),
+            SessionTable.ready_at.is_(None),
+            or_(SessionTable.nonce.is_(None), SessionTable.nonce == nonce),
+            nonce=nonce,
+        )
+
+    def confirm(self, attempt: str, secret_hash: str, nonce: str) -> bool:
+        """The launcher has its environment. From now on nothing is minted again for this attempt."""
+        return self._update(
+            attempt,
+            SessionTable.secret_hash == secret_hash,
+            SessionTable.ended_at.is_(None),
+            SessionTable.nonce == nonce,
+            exchanged_at=self._clock(),
+        )
+
+    def is_confirmed(self, attempt: str, secret_hash: str, nonce: str) -> bool:
+        """Whether this launcher confirmed before; its answer may have been lost."""
+        return (
+            self._one(
+                SessionTable.attempt == attempt,
+                SessionTable.secret_hash == secret_hash,
+                SessionTable.nonce == nonce,
+                SessionTable.exchanged_at.is_not(None),
+                SessionTable.ended_at.is_(None),
+            )
+            is not None
+        )
+
+    def located(self, attempt: str, *, host: str, port: int, started_at: datetime | None) -> None:
+        """Where it listens, and since when it runs by the backend's clock."""
+        self._update(attempt, SessionTable.ended_at.is_(None), host=host, port=port, started_at=started_at)
+
+    def answered(self, attempt: str) -> None:
+        """It answered: it runs."""
+        self._update(
+            attempt,
+            SessionTable.ended_at.is_(None),
+            state=SessionState.RUNNING.value,
+            ready_at=self._clock(),
+        )
+
+    def ending(self, attempt: str, reason: EndReason, detail: str = "") -> bool:
+        """Write why it will be ended, before it is. The first reason stays; False if there was one."""
+        return self._update(
+            attempt,
+            SessionTable.ended_at.is_(None),
+            SessionTable.end_reason.is_(None),
+            end_reason=reason.value,
+            end_detail=detail[:_DETAIL_CHARACTERS],
+        )
+
+    def ended(self, attempt: str, *, started_at: datetime | None, ended_at: datetime) -> None:
+        """It is over and in the books. Twice is once."""
+        self._update(
+            attempt,
+            SessionTable.ended_at.is_(None),
+            state=SessionState.ENDED.value,
+            started_at=started_at,
+            ended_at=ended_at,
+        )
+
+    def _update(self, attempt: str, *conditions: Any, **values: Any) -> bool:
+        with self._database.write() as connection:
+            changed = connection.execute(
+                update(SessionTable).where(SessionTable.attempt == attempt, *conditions).values(**values)
+            )
+            return changed.rowcount == 1
+
+    def _one(self, *conditions: Any) -> Session | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(SessionTable.__table__).where(*conditions)).one_or_none()
+        return _session(row) if row else None
+
+    def _all(self, *conditions: Any) -> list[Session]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(SessionTable.__table__).where(*conditions).order_by(SessionTable.created_at)
+            ).all()
+        return [_session(row) for row in rows]
+
+
+def _is(server: Server) -> tuple[Any, ...]:
+    return (
+        SessionTable.hub == server.hub,
+        SessionTable.user == server.user,
+        SessionTable.server == server.name,
+    )
+
+
+def _session(row: Row[Any]) -> Session:
+    return Session(
+        attempt=row.attempt,
+        session_id=row.session_id,
+        server=Server(row.hub, row.user, row.server),
+        person_id=row.person_id,
+        site=row.site,
+        flavour=row.flavour,
+        environment=row.environment,
+        options=row.options,
+        state=SessionState(row.state),
+        secret_hash=row.secret_hash,
+        exchanged_at=row.exchanged_at,
+        token_ids=tuple(row.token_ids),
+        host=row.host,
+        port=row.port,
+        created_at=row.created_at,
+        submitted_at=row.submitted_at,
+        started_at=row.started_at,
+        ready_at=row.ready_at,
+        ended_at=row.ended_at,
+        end_reason=EndReason(row.end_reason) if row.end_reason else None,
+        end_detail=row.end_detail,
+    )

@@ -1,0 +1,26 @@
+"""The stages of a start, as people read them on the page that waits. Each is said when it is so, not before."""
+
+from enum import Enum
+
+__all__ = ["Stage"]
+
+
+def _(message: str) -> str:
+    return message
+
+
+class Stage(Enum):
+    """(progress in percent, text)"""
+
+    ADMITTED = (10, _("Your quota covers it; the place for your session is being chosen."))
+    SUBMITTING = (25, _("The session is handed to the place that runs it."))
+    STARTING = (45, _("The session is starting."))
+    CONNECTING = (75, _("The session runs; waiting until JupyterLab answers."))
+
+    @property
+    def percent(self) -> int:
+        return self.value[0]
+
+    @property
+    def text(self) -> str:
+        return self.value[1]

@@ -1,0 +1,292 @@
+"""What the worker does for running sessions: renew leases, settle what ended, stop what must end.
+
+It goes by what the backends say, not by what the hub remembers. `decide` is the rule, pure; `Upkeep` carries it out.
+Whoever is stopped has the reason written first, so that the next page can tell it.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Protocol
+
+from sqlalchemy import Row, select
+
+from federation.clock import Clock
+from federation.database import Database
+from federation.errors import Failure
+from quota.ledger import Ledger, NotRenewed
+from quota.tables import OPEN_STATES, HoldState, HoldTable
+from spawners.admission import Admission
+from spawners.backends.base import Life, Observation
+from spawners.context import SiteBackend
+from spawners.ending import close
+from spawners.sessions import Server, Session, Sessions
+from spawners.tables import EndReason, SessionState
+
+__all__ = ["Decision", "HubServers", "Rules", "Situation", "Upkeep", "decide"]
+
+_log = logging.getLogger("nbfed.worker")
+
+
+class Decision(Enum):
+    """What to do for one open session."""
+
+    WAIT = "wait"
+    CLOSE = "close"
+    RENEW = "renew"
+    MARK_UNKNOWN = "mark unknown"
+    START_AGAIN = "start again"
+    STOP_IDLE = "stop: idle"
+    STOP_QUOTA = "stop: lease ended"
+    END_DIRECTLY = "end without the hub"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The times that decide."""
+
+    lease: timedelta
+    idle_stop: timedelta | None
+    intent_patience: timedelta = timedelta(seconds=60)
+    """A hub needs milliseconds from intent to submission; an older intent belongs to a hub that died."""
+    start_patience: timedelta = timedelta(minutes=10)
+    stop_patience: timedelta = timedelta(seconds=30)
+    """How long the hub gets to carry out a stop before the worker ends the session itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What is known of one open session now.
+
+    `lease_until` is None without an open hold. `hub_has_it` is None when the hub could not be asked.
+    """
+
+    session: Session
+    seen: Observation
+    lease_until: datetime | None
+    hold_state: HoldState | None
+    hub_has_it: bool | None
+    last_activity: datetime | None
+    stopping_since: datetime | None
+
+
+class HubServers(Protocol):
+    """What the worker needs of the hub. Each call raises `OSError` when the hub cannot be reached."""
+
+    def active(self) -> Mapping[Server, datetime | None]:
+        """Servers that the hub counts as active, with their last activity."""
+        ...
+
+    def start(self, server: Server) -> None:
+        """Start a server with its stored options."""
+        ...
+
+    def stop(self, server: Server) -> None:
+        """Stop a server."""
+        ...
+
+
+def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
+    """What one session needs. Ended first, then a stop that is under way, then reasons to stop, then the lease."""
+    session, seen = situation.session, situation.seen
+    if session.state is SessionState.INTENT and now - session.created_at < rules.intent_patience:
+        return Decision.WAIT  # the hub is just handing it over
+    if seen.life is Life.ENDED:
+        return Decision.CLOSE
+    if seen.life is Life.UNKNOWN:
+        return Decision.MARK_UNKNOWN
+    if session.end_reason is not None:
+        since = situation.stopping_since or now
+        return Decision.END_DIRECTLY if now - since > rules.stop_patience else Decision.WAIT
+    if situation.lease_until is None or situation.lease_until <= now:
+        return Decision.STOP_QUOTA
+    if session.exchanged_at is None and situation.hub_has_it is False:
+        too_old = now - session.created_at > rules.start_patience
+        return Decision.END_DIRECTLY if too_old else Decision.START_AGAIN
+    if _is_idle(situation, rules, now):
+        return Decision.STOP_IDLE
+    if situation.lease_until - now < rules.lease / 2:
+        return Decision.RENEW
+    return Decision.WAIT
+
+
+def _is_idle(situation: Situation, rules: Rules, now: datetime) -> bool:
+    ready_at = situation.session.ready_at
+    if rules.idle_stop is None or ready_at is None or not situation.hub_has_it:
+        return False
+    return now - max(ready_at, situation.last_activity or ready_at) > rules.idle_stop
+
+
+class Upkeep:
+    """One pass after another over all open sessions of a hub."""
+
+    def __init__(
+        self,
+        *,
+        hub: str,
+        database: Database,
+        sessions: Sessions,
+        ledger: Ledger,
+        admission: Admission,
+        backends: Mapping[str, SiteBackend],
+        servers: HubServers,
+        rules: Rules,
+        clock: Clock,
+    ) -> None:
+        self._hub = hub
+        self._database = database
+        self._sessions = sessions
+        self._ledger = ledger
+        self._admission = admission
+        self._backends = backends
+        self._servers = servers
+        self._rules = rules
+        self._clock = clock
+        self._stopping: dict[str, datetime] = {}
+
+    def run_once(self) -> list[tuple[str, Decision]]:
+        """One pass; what was decided for each attempt. One session's trouble does not keep the others waiting."""
+        active = self._active()
+        open_sessions = self._sessions.open_on(self._hub)
+        holds = self._holds()  # read after the sessions: whatever was submitted by then has its hold
+        done = []
+        for session in open_sessions:
+            situation = self._situation(session, active, holds)
+            decision = decide(situation, self._rules, self._clock())
+            done.append((session.attempt, decision))
+            try:
+                self._carry_out(decision, situation)
+            except (OSError, ValueError, LookupError) as error:
+                _log.warning("%s for %s failed: %s; trying again", decision.value, session.attempt, error)
+        self._close_orphans(holds)
+        self._ledger.expire(self._clock())
+        return done
+
+    def settle_ended(self) -> None:
+        """Only put into the books what has ended; for the moment after the service was stopped."""
+        for session in self._sessions.open_on(self._hub):
+            seen = self._observe(session.site, session.attempt)
+            if seen.life is Life.ENDED:
+                self._close(session, seen)
+
+    def end_all(self, reason: EndReason) -> None:
+        """End every open session and put it into the books: the service is being stopped."""
+        for session in self._sessions.open_on(self._hub):
+            self._sessions.ending(session.attempt, reason)
+            self._end(session)
+        self.settle_ended()
+
+    def _carry_out(self, decision: Decision, situation: Situation) -> None:
+        session, seen = situation.session, situation.seen
+        if seen.life is Life.RUNNING and seen.started_at is not None and situation.hold_state != HoldState.RUNNING:
+            self._ledger.started(session.attempt, started_at=seen.started_at)
+        match decision:
+            case Decision.CLOSE:
+                self._close(session, seen)
+                self._tell_the_hub(session, situation)
+            case Decision.RENEW:
+                self._renew(session, situation.lease_until)
+            case Decision.MARK_UNKNOWN:
+                self._ledger.unknown(session.attempt)
+            case Decision.START_AGAIN:
+                self._servers.start(session.server)
+            case Decision.STOP_IDLE:
+                self._stop(session, EndReason.IDLE)
+            case Decision.STOP_QUOTA:
+                self._stop(session, EndReason.QUOTA if session.end_reason is None else session.end_reason)
+            case Decision.END_DIRECTLY:
+                self._sessions.ending(session.attempt, EndReason.FAILED)
+                self._end(session)
+                self._tell_the_hub(session, situation)
+
+    def _renew(self, session: Session, lease_until: datetime | None) -> None:
+        """Renew from now on by a whole lease, if the person may still use this and something is left."""
+        assert lease_until is not None
+        try:
+            person = self._admission.person(session.server.user)
+            self._admission.give_default(person)
+            flavour = self._admission.policy.flavours.get(session.flavour)
+            if flavour is None or not self._admission.eligibility(person).reaches(flavour.tier):
+                _log.info("attempt %s is not renewed: no longer eligible", session.attempt)
+                if lease_until <= self._clock() + timedelta(seconds=30):
+                    self._stop(session, EndReason.ACCESS)
+                return
+        except Failure as failure:
+            raise LookupError(str(failure)) from failure
+        answer = self._ledger.renew(session.attempt, until=self._clock() + self._rules.lease)
+        if isinstance(answer, NotRenewed):
+            _log.info("attempt %s is not renewed; it may run until %s", session.attempt, answer.lease_until)
+
+    def _stop(self, session: Session, reason: EndReason) -> None:
+        self._sessions.ending(session.attempt, reason)
+        self._stopping.setdefault(session.attempt, self._clock())
+        _log.info("stopping attempt %s of %s: %s", session.attempt, session.server.user, reason.value)
+        self._servers.stop(session.server)
+
+    def _end(self, session: Session) -> None:
+        backend = self._backends.get(session.site)
+        if backend is None:
+            _log.error("site %s of attempt %s is no longer configured", session.site, session.attempt)
+            return
+        seen = backend.asks.end(session.attempt, patience_seconds=backend.stop_seconds)
+        if seen.life is Life.ENDED:
+            self._close(session, seen)
+
+    def _close(self, session: Session, seen: Observation) -> None:
+        close(session, seen, sessions=self._sessions, ledger=self._ledger, clock=self._clock)
+        self._stopping.pop(session.attempt, None)
+
+    def _tell_the_hub(self, session: Session, situation: Situation) -> None:
+        """The hub would notice at its next poll; told now, the person's page is right at once."""
+        if situation.hub_has_it:
+            self._servers.stop(session.server)
+
+    def _close_orphans(self, holds: Mapping[str, Row[Any]]) -> None:
+        """Holds whose session ended meanwhile: settled from the backend's times, or released."""
+        for attempt in holds:
+            session = self._sessions.get(attempt)
+            if session is not None and session.ended_at is not None:
+                seen = self._observe(session.site, attempt)
+                if seen.life is Life.ENDED:
+                    self._close(session, seen)
+
+    def _situation(
+        self,
+        session: Session,
+        active: Mapping[Server, datetime | None] | None,
+        holds: Mapping[str, Row[Any]],
+    ) -> Situation:
+        hold = holds.get(session.attempt)
+        if session.end_reason is not None:
+            self._stopping.setdefault(session.attempt, self._clock())
+        return Situation(
+            session=session,
+            seen=self._observe(session.site, session.attempt),
+            lease_until=hold.lease_until if hold else None,
+            hold_state=HoldState(hold.state) if hold else None,
+            hub_has_it=None if active is None else session.server in active,
+            last_activity=None if active is None else active.get(session.server),
+            stopping_since=self._stopping.get(session.attempt),
+        )
+
+    def _observe(self, site: str, attempt: str) -> Observation:
+        backend = self._backends.get(site)
+        return backend.asks.observe(attempt) if backend else Observation(life=Life.UNKNOWN)
+
+    def _active(self) -> Mapping[Server, datetime | None] | None:
+        try:
+            return self._servers.active()
+        except OSError as error:
+            _log.warning("the hub cannot be asked: %s", error)
+            return None
+
+    def _holds(self) -> dict[str, Row[Any]]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(HoldTable.id, HoldTable.lease_until, HoldTable.state).where(
+                    HoldTable.hub == self._hub, HoldTable.state.in_([state.value for state in OPEN_STATES])
+                )
+            ).all()
+        return {row.id: row for row in rows}
