@@ -68,7 +68,8 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
 
     def _reshape_form(self, form: Mapping[str, list[Any]]) -> dict[str, Any]:
         options = from_form(form)
-        self.typed = options
+        # JupyterHub renders the form of the default server, whichever server was asked for.
+        self.typed = self.user.spawner.typed = {**options, "server": self.name}
         return options
 
     def validate_options(self, options: Mapping[str, Any]) -> None:
@@ -170,12 +171,19 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         """Each stage when it is reached, in the language of who looks."""
         said: Stage | None = None
         while True:
-            child = self.child_spawner
-            stage = child.stage if child is not None else Stage.ADMITTED if self.session else None
-            if stage is not None and stage is not said:
+            stage = self.stage
+            if stage is not said:
                 said = stage
                 yield {"progress": stage.percent, "message": gettext(stage.text)}
             await asyncio.sleep(_PROGRESS_SECONDS)
+
+    @property
+    def stage(self) -> Stage:
+        """How far the start has come."""
+        if self.child_spawner is not None:
+            stage: Stage = self.child_spawner.stage
+            return stage
+        return Stage.ADMITTED if self.session else Stage.ASKING
 
     # --- state: the sessions table is the truth; the hub's own database only names the attempt ----------------
 

@@ -12,6 +12,7 @@ def _(message: str) -> str:
 class Stage(Enum):
     """(progress in percent, text)"""
 
+    ASKING = (5, _("Asking whether your quota covers it."))
     ADMITTED = (10, _("Your quota covers it; the place for your session is being chosen."))
     SUBMITTING = (25, _("The session is handed to the place that runs it."))
     STARTING = (45, _("The session is starting."))

@@ -24,7 +24,7 @@ from spawners.sessions import Session
 from spawners.stages import Stage
 from spawners.tables import SessionState
 
-__all__ = ["ChildSpawner", "LocalSpawner", "home_of"]
+__all__ = ["ChildSpawner", "LocalSpawner"]
 
 _LOG_CHARACTERS = 400
 _LOOK_SECONDS = 0.1
@@ -53,10 +53,15 @@ class LocalSpawner(ChildSpawner):
 
     processes = Instance(LocalProcesses)
     prefix = Instance(Path)
-    home = Instance(Path)
+    homes = Instance(Path)
     exchange_url = Unicode()
     boot_seconds = AnyTrait(120)
     site_title = Unicode()
+
+    @property
+    def home(self) -> Path:
+        """The person's folder; hub user names are safe in paths (`federation.persons.user_name`)."""
+        return self.homes / self.user.name
 
     async def start(self) -> str:
         """Submit the attempt unless it was, wait until the server answers, and return its URL.
@@ -147,8 +152,8 @@ class LocalSpawner(ChildSpawner):
 
     def _make_home(self) -> None:
         self.home.mkdir(mode=0o700, exist_ok=True)
-        if self.processes.account and os.geteuid() == 0:
-            shutil.chown(self.home, user=self.processes.account)
+        if (account := self.processes.account):
+            shutil.chown(self.home, user=account)
 
     def _base_environment(self) -> dict[str, str]:
         return {
@@ -160,9 +165,4 @@ class LocalSpawner(ChildSpawner):
             "PATH": f"{self.prefix / 'bin'}:/usr/local/bin:/usr/bin:/bin",
             "VIRTUAL_ENV": str(self.prefix),
         }
-
-
-def home_of(homes: Path, user_name: str) -> Path:
-    """The home folder of a person on a local site; hub user names are safe in paths (`federation.persons`)."""
-    return homes / user_name
 

@@ -14,6 +14,7 @@ may signal a process, and the proof that it is the right one, is kept in sight o
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -87,6 +88,7 @@ class LocalProcesses:
     def __init__(self, sessions_folder: Path, clock: Clock = system_clock, account: str | None = None) -> None:
         self._sessions = sessions_folder.absolute()
         self._clock = clock
+        self.account = account
         self._account = pwd.getpwnam(account) if account is not None and os.geteuid() == 0 else None
         self._uid = self._account.pw_uid if self._account else os.geteuid()
         # Only to bury them, and to learn how they ended.
@@ -131,9 +133,9 @@ class LocalProcesses:
         Raises
         ------
         ValueError
-            If the name is not one of an attempt, or the attempt was cancelled.
+            If the name is not one of an attempt.
         OSError
-            If nothing could be started. Then nothing is left behind.
+            If nothing could be started, or the attempt was cancelled. Then nothing new is left behind.
         """
         folder = self._folder(attempt)
         with self._starting:
@@ -141,7 +143,7 @@ class LocalProcesses:
             if before is not None:
                 return before.pid
             if self._record(attempt).cancelled:
-                raise ValueError(f"attempt {attempt} was cancelled")
+                raise OSError(errno.ECANCELED, "it was cancelled before it ran")
             again = folder.exists()
             try:
                 log = self._prepare(attempt, secret)

@@ -118,13 +118,15 @@ def _read(path: Path, size_bytes: int, *, from_end: bool = False) -> bytes | Non
         if error.errno in _NOT_A_FILE:
             return None
         raise
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return None
         if from_end:
-            file.seek(max(0, status.st_size - size_bytes))
-        return file.read(size_bytes)
+            os.lseek(descriptor, max(0, status.st_size - size_bytes), os.SEEK_SET)
+        return os.read(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)
 
 
 # --- what they say ------------------------------------------------------------------------------------------------

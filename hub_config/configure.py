@@ -1,0 +1,106 @@
+"""The hub's configuration as a function of federation.yaml."""
+
+import os
+from typing import Any
+
+import batchspawner  # noqa: F401 - importing it registers a route, which is taken out below
+from jupyterhub import apihandlers
+
+from federation import migrations
+from hub_config.authenticator import FederatedAuthenticator, configure_sign_in
+from hub_config.pages import configure_pages
+from hub_config.settings import Settings
+from hub_config.wiring import house
+from spawners.federated import FederatedSpawner
+
+__all__ = ["configure"]
+
+_LONGEST_START_SECONDS = 24 * 3600
+_MOST_ACTIVITY_SECONDS = 300
+
+
+def configure(c: Any, settings: Settings) -> None:
+    """Fill in JupyterHub's configuration.
+
+    Raises
+    ------
+    federation.migrations.OutdatedSchema
+        If the books' tables are not those that this program needs.
+    hub_config.settings.SettingsError
+        If the settings cannot be used.
+    """
+    parts = house(settings, actor="hub")
+    migrations.check(parts.database)
+    FederatedSpawner.context = parts.context()
+    FederatedAuthenticator.house = parts
+    _configure_processes(c, settings)
+    _configure_sessions(c, settings)
+    _configure_worker_access(c, settings)
+    configure_sign_in(c, settings, parts)
+    configure_pages(c, parts)
+    remove_batchspawner_route()
+
+
+def remove_batchspawner_route() -> None:
+    """Importing batchspawner adds /hub/api/batchspawner, which lets who holds a server's token set any attribute of
+    its spawner (batchspawner 1.3.0, api.py). Our launcher makes it needless."""
+    apihandlers.default_handlers[:] = [
+        handler for handler in apihandlers.default_handlers if handler[0] != r"/api/batchspawner"
+    ]
+
+
+def _configure_processes(c: Any, settings: Settings) -> None:
+    listen, state = settings.yaml.listen, settings.state
+    hub = c.JupyterHub
+    hub.bind_url = settings.base_url
+    hub.hub_bind_url = f"http://127.0.0.1:{listen.hub_port}"
+    hub.db_url = f"sqlite:///{state.hub_database}"
+    hub.cookie_secret = bytes.fromhex(state.secret("cookie_secret"))
+    # The hub starts none of the others and ends none of the sessions: all live on when it dies.
+    hub.proxy_class = "configurable-http-proxy"
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{listen.proxy_api_port}"
+    c.ConfigurableHTTPProxy.auth_token = state.secret("proxy_token")
+    hub.cleanup_servers = False
+    hub.cleanup_proxy = False
+    hub.init_spawners_timeout = 1
+    os.environ.setdefault("JUPYTERHUB_CRYPT_KEY", state.secret("crypt_key"))
+
+
+def _configure_sessions(c: Any, settings: Settings) -> None:
+    hub, spawner = c.JupyterHub, c.Spawner
+    hub.spawner_class = FederatedSpawner
+    hub.allow_named_servers = True
+    # The ledger admits; the hub's own limit counts queued starts, too.
+    hub.concurrent_spawn_limit = 0
+    hub.active_server_limit = 0
+    spawner.consecutive_failure_limit = 0
+    # The outer deadline only has to be longer than any inner one (queue wait, boot).
+    spawner.start_timeout = _LONGEST_START_SECONDS
+    spawner.http_timeout = 60
+    spawner.poll_interval = 10
+    # Without this the hub's own PATH would reach the session.
+    spawner.env_keep = []
+    spawner.default_url = "/lab"
+    spawner.options_form = FederatedSpawner.render_form
+    spawner.environment = {"JUPYTERHUB_ACTIVITY_INTERVAL": str(_activity_seconds(settings))}
+    hub.last_activity_interval = _activity_seconds(settings)
+
+
+def _configure_worker_access(c: Any, settings: Settings) -> None:
+    c.JupyterHub.services = [{"name": "worker", "api_token": settings.state.secret("worker_token")}]
+    c.JupyterHub.load_roles = [
+        {
+            "name": "worker",
+            "description": "renews leases, stops idle sessions, starts interrupted ones again",
+            "scopes": ["list:users", "read:servers", "delete:servers", "start:servers"],
+            "services": ["worker"],
+        }
+    ]
+
+
+def _activity_seconds(settings: Settings) -> int:
+    """How often activity is reported: often enough for the idle stop that is set."""
+    idle = settings.yaml.idle.stop_after_minutes
+    return _MOST_ACTIVITY_SECONDS if idle is None else max(1, min(_MOST_ACTIVITY_SECONDS, int(idle * 60 / 4)))
+

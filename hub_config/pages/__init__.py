@@ -1,0 +1,95 @@
+"""The hub's pages: our templates over JupyterHub's, and the handlers behind them."""
+
+import asyncio
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.handlers import default_handlers, pages
+
+from federation.i18n import current_language, decimal, gettext, language_name, moment, ngettext
+from hub_config.pages import language
+from hub_config.pages.handlers import STATIC_FOLDER, SpawnFormHandler, handlers
+from hub_config.pages.views import Views
+from hub_config.wiring import House
+
+__all__ = ["configure_pages"]
+
+TEMPLATES_FOLDER = Path(__file__).parent / "templates"
+
+
+def configure_pages(c: Any, house: House) -> None:
+    """Put our pages in front of JupyterHub's."""
+    federation = house.settings.yaml.federation
+    language.install(federation.languages)
+    language.LanguageHandler.offered = tuple(federation.languages)
+    replace_handlers()
+    views = Views(house)
+    hub = c.JupyterHub
+    hub.template_paths = [str(TEMPLATES_FOLDER)]
+    hub.jinja_environment_options = {"extensions": ["jinja2.ext.i18n"], "trim_blocks": True, "lstrip_blocks": True}
+    hub.template_vars = _for_templates(house, views)
+    hub.tornado_settings = {"compress_response": True, "slow_spawn_timeout": 10, "nbfed_views": views}
+    hub.default_url = "/hub/home"
+    c.Spawner.options_form = "the form is part of our template"
+
+
+def replace_handlers() -> None:
+    """Add our routes and take the places of JupyterHub's home page and start form. Twice is once."""
+    ours = [*handlers(), (r"/language", language.LanguageHandler)]
+    taken = {route for route, *_rest in ours}
+    kept = []
+    for route, handler, *rest in default_handlers:
+        if route not in taken:
+            kept.append((route, SpawnFormHandler if handler is pages.SpawnHandler else handler, *rest))
+    default_handlers[:] = [*ours, *kept]
+
+
+def _for_templates(house: House, views: Views) -> dict[str, Any]:
+    """Names for all templates. JupyterHub calls every callable with the user, so functions are wrapped once."""
+    federation = house.settings.yaml.federation
+
+    async def start_form(user: Any) -> Any:
+        return await asyncio.to_thread(views.form, user.name, dict(user.spawner.typed))
+
+    async def last_session(user: Any, server: str) -> Any:
+        return await asyncio.to_thread(views.last_session, user.name, server)
+
+    functions = {
+        "gettext": gettext,
+        "_": gettext,
+        "ngettext": ngettext,
+        "decimal": decimal,
+        "moment": moment,
+        "asset": _asset,
+        "duration": duration,
+        "current_language": current_language,
+        "language_name": language_name,
+        "start_form": start_form,
+        "last_session": last_session,
+    }
+    return {
+        "federation_name": federation.name,
+        "federation_contact": federation.contact,
+        "languages": list(federation.languages),
+        "is_demo": house.settings.is_demo_sign_in,
+        "no_spawner_check": True,
+        **{name: (lambda _user, function=function: function) for name, function in functions.items()},
+    }
+
+
+def duration(seconds: int) -> str:
+    """`1:02:03`, as people read it on a clock."""
+    hours, rest = divmod(max(0, seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+
+
+def _asset(name: str) -> str:
+    """The address of a file of ours, with its version: it may be kept for ever."""
+    return f"/hub/nbfed/static/{name}?v={_version(name)}"
+
+
+@cache
+def _version(name: str) -> str:
+    return hashlib.sha256((STATIC_FOLDER / name).read_bytes()).hexdigest()[:12]

@@ -1,0 +1,156 @@
+"""Our pages and the forms on them. Changes only by POST, with JupyterHub's own XSRF token."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.handlers.pages import SpawnHandler
+from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+from jupyterhub.scopes import needs_scope
+from jupyterhub.utils import url_escape_path, url_path_join
+from tornado import web
+
+from federation.database import DatabaseUnavailable
+from federation.errors import DATABASE_AWAY, Failure, catalogue
+from federation.i18n import gettext
+from hub_config.pages.views import Views
+from spawners.federated import FederatedSpawner
+from spawners.refusal import Refusal
+from spawners.tables import EndReason
+
+__all__ = ["AskHandler", "HomeHandler", "SpawnFormHandler", "StartHandler", "StatusHandler", "StopHandler", "handlers"]
+
+STATIC_FOLDER = Path(__file__).parent / "static"
+
+
+class _Page(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
+    """What our pages share: the views, and failures of the catalogue as error pages."""
+
+    @property
+    def views(self) -> Views:
+        return self.settings["nbfed_views"]  # type: ignore[no-any-return]  # settings of tornado have no types
+
+    async def look(self, work: Any, *arguments: Any) -> Any:
+        """Run a view in a thread; what fails is told as an error page."""
+        try:
+            return await asyncio.to_thread(work, *arguments)
+        except DatabaseUnavailable as error:
+            self.log.error("The books cannot be reached: %s", error)
+            raise Refusal(Failure(DATABASE_AWAY), url_path_join(self.hub.base_url, "ask")) from error
+        except Failure as failure:
+            raise Refusal(failure, url_path_join(self.hub.base_url, "ask")) from failure
+
+
+class HomeHandler(_Page):
+    """GET /hub/home: quota, sessions, the start form and what earlier sessions cost."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        user = self.current_user
+        for spawner in list(user.spawners.values()):
+            if spawner.ready:
+                await spawner.poll_and_notify()  # a session that died is noticed before the page is made
+        view = await self.look(self.views.home, user.name, user.url, {})
+        self.finish(await self.render_template("home.html", view=view, form=view.form, error_html=""))
+
+
+class StartHandler(_Page):
+    """POST /hub/start: the form's name for the session becomes part of the address that JupyterHub starts it at."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        server = self.get_body_argument("server", "").strip()
+        path = url_path_join(
+            self.hub.base_url, "spawn", self.current_user.escaped_name, url_escape_path(server) if server else ""
+        )
+        # 307: the browser repeats the POST there, with the same fields.
+        self.redirect(f"{path.rstrip('/')}?{urlencode({'_xsrf': self.xsrf_token.decode()})}", status=307)
+
+
+class SpawnFormHandler(SpawnHandler):  # type: ignore[misc]  # jupyterhub has no types
+    """JupyterHub's form, except that options in the address only fill it in: a GET never starts anything."""
+
+    def _get_user_options(self, query_options: dict[str, list[str]]) -> dict[str, Any]:
+        self.current_user.spawner.typed = {
+            name.removeprefix("opt-"): values[0] for name, values in query_options.items() if values
+        }
+        return {}
+
+
+class StopHandler(_Page):
+    """POST /hub/stop: end one of one's own sessions. The reason is written first."""
+
+    @web.authenticated
+    @needs_scope("self")
+    async def post(self) -> None:
+        server = self.get_body_argument("server", "")
+        user = self.current_user
+        if server not in user.spawners:
+            raise web.HTTPError(404, gettext("You have no session with this name."))
+        spawner: FederatedSpawner = user.spawners[server]
+        await self.look(self._write_reason, spawner)
+        if spawner.pending == "spawn" and spawner._spawn_future:
+            spawner._spawn_future.cancel()
+            await asyncio.sleep(0)
+        if spawner.pending != "stop" and spawner.active:
+            await self.stop_single_user(user, server)
+        self.redirect(url_path_join(self.hub.base_url, "home"))
+
+    def _write_reason(self, spawner: FederatedSpawner) -> None:
+        session = spawner.context.sessions.open_of(spawner._server_key)
+        if session is not None:
+            spawner.context.sessions.ending(session.attempt, EndReason.STOPPED)
+
+
+class StatusHandler(_Page):
+    """GET /hub/session-status?server=NAME: what the page that waits asks for again and again, as JSON."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        server = self.get_argument("server", "")
+        user = self.current_user
+        spawner = user.spawners[server] if server in user.spawners else None
+        answer: dict[str, Any] = {"state": "stopped", "percent": 0, "text": ""}
+        if spawner is not None and spawner.ready:
+            answer = {"state": "ready", "percent": 100, "text": gettext("Ready."), "url": user.server_url(server)}
+        elif spawner is not None and spawner.pending == "spawn":
+            stage = spawner.stage
+            answer = {"state": "starting", "percent": stage.percent, "text": gettext(stage.text)}
+        elif spawner is not None and spawner._failed:
+            answer["state"] = "failed"
+        elif (await self.look(self.views.last_session, user.name, server))["open"]:
+            text = gettext("The service was restarted; your session is being taken up again.")
+            answer = {"state": "starting", "percent": 10, "text": text}
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(json.dumps(answer))
+
+
+class AskHandler(_Page):
+    """GET /hub/ask: what is missing, and whom to ask."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        about = self.get_argument("about", "")
+        problem = next((p for p in catalogue() if p.code == about), None)
+        view = await self.look(self.views.ask, self.current_user.name)
+        self.finish(await self.render_template("ask.html", view=view, about=problem.code if problem else ""))
+
+
+class AssetHandler(CacheControlStaticFilesHandler):  # type: ignore[misc]  # jupyterhub has no types
+    """Our style and script."""
+
+
+def handlers() -> list[tuple[Any, ...]]:
+    """Our routes, below the hub's prefix."""
+    return [
+        (r"/home", HomeHandler),
+        (r"/start", StartHandler),
+        (r"/stop", StopHandler),
+        (r"/session-status", StatusHandler),
+        (r"/ask", AskHandler),
+        (r"/nbfed/static/(.*)", AssetHandler, {"path": str(STATIC_FOLDER)}),
+    ]

@@ -1,0 +1,53 @@
+"""The language of a request: what the person chose (a cookie), else the browser's wish, else the federation's first."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from jupyterhub.handlers.base import BaseHandler
+from tornado import web
+
+from federation.i18n import negotiate, use_language
+
+__all__ = ["COOKIE", "LanguageHandler", "install"]
+
+COOKIE = "nbfed-language"
+_YEAR_DAYS = 365
+
+
+def install(offered: Sequence[str]) -> None:
+    """Let every page of the hub speak the language of its request.
+
+    JupyterHub offers no hook before a handler runs, so `BaseHandler.prepare` is extended (jupyterhub 6.1,
+    handlers/base.py). The language is a context variable: tasks that the request starts, a spawn for instance, keep it.
+    """
+    original: Callable[[BaseHandler], Any] = getattr(BaseHandler.prepare, "without_language", BaseHandler.prepare)
+
+    async def prepare(self: BaseHandler) -> None:
+        accepted = self.request.headers.get("Accept-Language", "")
+        use_language(negotiate(self.get_cookie(COOKIE), accepted, offered))
+        await original(self)
+
+    prepare.without_language = original  # type: ignore[attr-defined]  # marks what was there before
+    BaseHandler.prepare = prepare
+
+
+class LanguageHandler(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
+    """GET /hub/language?to=es&next=/hub/home: remember a choice and go back."""
+
+    offered: Sequence[str] = ()
+
+    def get(self) -> None:
+        language = self.get_argument("to", "")
+        if language not in self.offered:
+            raise web.HTTPError(400, f"This language is not offered; known are {', '.join(self.offered)}.")
+        self.set_cookie(COOKIE, language, path="/", expires_days=_YEAR_DAYS, samesite="Lax")
+        self.redirect(_own_page(self.get_argument("next", ""), self.hub.base_url))
+
+
+def _own_page(target: str, base_url: str) -> str:
+    """A page of this hub; anything else, another host for instance, becomes the home page."""
+    parts = urlsplit(target)
+    # A backslash or a control character would make browsers see another host in what looks like a path.
+    plain = target.isprintable() and "\\" not in target and not target.startswith("//")
+    return target if plain and not parts.scheme and not parts.netloc and target.startswith("/") else f"{base_url}home"

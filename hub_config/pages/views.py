@@ -1,0 +1,327 @@
+"""What the pages show, computed from the books and the sessions table. Reads block; made in threads.
+
+Amounts are turned into unit-hours and texts here, so that templates only arrange.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from federation.i18n import gettext
+from federation.ids import reference
+from federation.persons import Person
+from federation.settings import in_language
+from hub_config.wiring import House
+from quota.amounts import charge, to_unit_hours
+from quota.statement import Line, Standing, statement
+from spawners.admission import owner_of
+from spawners.options import ANY_SITE
+from spawners.sessions import Server, Session
+from spawners.tables import EndReason, SessionState
+from vetting.eligibility import Check, Eligibility
+from vetting.placement import Wish, places
+
+__all__ = ["AskView", "Choice", "EndedView", "HomeView", "QuotaView", "RunningView", "StartForm", "Views", "reason_text"]
+
+_LAST_SESSIONS = 10
+_LOOK_BACK = timedelta(days=90)
+
+
+def _(message: str) -> str:
+    return message
+
+
+_REASONS = {
+    EndReason.STOPPED: _("You stopped it."),
+    EndReason.EXITED: _("It ended by itself."),
+    EndReason.IDLE: _("It was stopped because nobody used it for {idle_minutes} minutes."),
+    EndReason.QUOTA: _("It was stopped because your quota was used up."),
+    EndReason.ACCESS: _("It was stopped because your access ended."),
+    EndReason.REFUSED: _("It was not started."),
+    EndReason.FAILED: _("It did not start."),
+    EndReason.SERVICE: _("The service was stopped."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuotaView:
+    """A person's quota, in unit-hours."""
+
+    granted: float
+    used: float
+    held: float
+    left: float
+    ends_at: datetime | None
+
+    @property
+    def used_percent(self) -> float:
+        return 100 * self.used / self.granted if self.granted else 0.0
+
+    @property
+    def held_percent(self) -> float:
+        return 100 * self.held / self.granted if self.granted else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningView:
+    """A session that runs or starts; `cost` so far in unit-hours."""
+
+    server: str
+    url: str
+    flavour: str
+    environment: str
+    site: str
+    ready: bool
+    ending: bool
+    started_at: datetime | None
+    elapsed_seconds: int
+    weight: float
+    cost: float
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedView:
+    """A session that is over; `charged` in unit-hours."""
+
+    server: str
+    flavour: str
+    started_at: datetime
+    seconds: int
+    charged: float
+    estimated: bool
+    reason: str
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One thing to choose on the start form; closed when `why_not` is set."""
+
+    name: str
+    title: str
+    text: str = ""
+    weight: float = 0.0
+    lasts_hours: float = 0.0
+    why_not: str = ""
+    chosen: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartForm:
+    """The start form: flavours, environments and sites, with what was typed before."""
+
+    flavours: list[Choice]
+    environments: list[Choice]
+    sites: list[Choice]
+    server: str = ""
+    may_name: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can be started with it."""
+        return any(not choice.why_not for choice in self.flavours)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeView:
+    """The home page."""
+
+    name: str
+    quota: QuotaView
+    running: list[RunningView]
+    ended: list[EndedView]
+    form: StartForm
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskView:
+    """The page that says what is missing and whom to ask."""
+
+    name: str
+    organisation: str
+    tier: str
+    missing: list[Check]
+    next_tier: str
+    contact: str
+
+
+def reason_text(reason: EndReason | None, idle_minutes: float | None) -> str:
+    """Why a session ended, for the person whose it was."""
+    return gettext(_REASONS[reason or EndReason.EXITED]).format(idle_minutes=f"{idle_minutes or 0:g}")
+
+
+class Views:
+    """Makes what a page shows for a hub user name. Raises `Failure` where admission does."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def home(self, user_name: str, user_url: str, typed: dict[str, str]) -> HomeView:
+        """The home page; gives this period's default quota if it was not given yet."""
+        house = self._house
+        person = house.admission.person(user_name)
+        house.admission.give_default(person)
+        now = house.clock()
+        with house.database.read() as connection:
+            books = statement(connection, owner_of(person), now, since=now - _LOOK_BACK)
+        lines = {line.hold: line for line in books.lines}
+        running = house.sessions.open_of_person(person.id)
+        ended = house.sessions.ended_of_person(person.id, limit=_LAST_SESSIONS)
+        return HomeView(
+            name=person.facts.name or person.user_name,
+            quota=_quota(books.standing),
+            running=[self._running(s, lines.get(s.attempt), user_url, now) for s in running],
+            ended=[self._ended(s, lines.get(s.attempt)) for s in ended],
+            form=self._form(person, books.standing, typed),
+        )
+
+    def form(self, user_name: str, typed: dict[str, str]) -> StartForm:
+        """Only the start form."""
+        return self.home(user_name, "", typed).form
+
+    def ask(self, user_name: str) -> AskView:
+        """What a person has and what keeps them from more."""
+        house = self._house
+        person = house.admission.person(user_name)
+        eligibility = house.admission.eligibility(person)
+        following = next((s.tier for s in eligibility.standings if not s.holds), "")
+        return AskView(
+            name=person.facts.name or person.user_name,
+            organisation=person.facts.home_organisation,
+            tier=eligibility.tier or "",
+            missing=list(eligibility.missing(following)) if following else [],
+            next_tier=following,
+            contact=house.settings.yaml.federation.contact,
+        )
+
+    def last_session(self, user_name: str, server: str) -> dict[str, str | bool]:
+        """What became of a server's newest attempt: for the pages that wait, and for those that say it is over."""
+        house = self._house
+        session = house.sessions.last_of(Server(house.settings.yaml.federation.hub, user_name, server))
+        if session is None:
+            return {"known": False, "open": False}
+        return {
+            "known": True,
+            "open": session.ended_at is None and session.end_reason is None,
+            "reason": reason_text(session.end_reason, house.settings.yaml.idle.stop_after_minutes)
+            if session.end_reason
+            else "",
+            "refused": session.end_reason is EndReason.REFUSED,
+            "reference": reference(session.attempt),
+        }
+
+    def _running(self, session: Session, line: Line | None, user_url: str, now: datetime) -> RunningView:
+        yaml = self._house.settings.yaml
+        started = session.started_at or (line.started_at if line else None)
+        weight = line.weight_milli if line else 0
+        return RunningView(
+            server=session.server.name,
+            url=f"{user_url}{session.server.name}/" if session.server.name else user_url,
+            flavour=self._flavour(session.flavour),
+            environment=in_language(yaml.environments[session.environment].title, session.environment)
+            if session.environment in yaml.environments
+            else session.environment,
+            site=in_language(yaml.sites[session.site].title, session.site)
+            if session.site in yaml.sites
+            else session.site,
+            ready=session.state is SessionState.RUNNING,
+            ending=session.end_reason is not None,
+            started_at=started,
+            elapsed_seconds=int((now - started).total_seconds()) if started else 0,
+            weight=weight / 1000,
+            cost=float(to_unit_hours(charge(weight, started, now))) if started else 0.0,
+            reference=reference(session.attempt),
+        )
+
+    def _ended(self, session: Session, line: Line | None) -> EndedView:
+        started = session.started_at or session.created_at
+        ran = session.started_at is not None and session.ended_at is not None
+        return EndedView(
+            server=session.server.name,
+            flavour=self._flavour(session.flavour),
+            started_at=started,
+            seconds=charge(1, started, session.ended_at) if ran and session.ended_at else 0,
+            charged=float(to_unit_hours(line.charged or 0)) if line else 0.0,
+            estimated=bool(line and line.source == "last seen"),
+            reason=reason_text(session.end_reason, self._house.settings.yaml.idle.stop_after_minutes),
+            reference=reference(session.attempt),
+        )
+
+    def _flavour(self, name: str) -> str:
+        flavour = self._house.settings.yaml.flavours.get(name)
+        return in_language(flavour.title, name) if flavour else name
+
+    def _form(self, person: Person, standing: Standing, typed: dict[str, str]) -> StartForm:
+        policy, admission = self._house.admission.policy, self._house.admission
+        eligibility = admission.eligibility(person)
+        default = policy.default_for(eligibility)
+        environments = [
+            Choice(name=name, title=in_language(e.title), text=in_language(e.description))
+            for name, e in policy.environments.items()
+            if any(getattr(e, policy.sites[site].kind) is not None for site in self._house.backends)
+        ]
+        flavours = [self._choice(name, standing, eligibility, environments) for name in policy.flavours]
+        sites = [
+            Choice(name=name, title=in_language(policy.sites[name].title), text=in_language(policy.sites[name].files))
+            for name in self._house.backends
+        ]
+        if len(sites) > 1:
+            sites.insert(0, Choice(name=ANY_SITE, title=gettext("The first that fits")))
+        return StartForm(
+            flavours=_with_chosen(flavours, typed.get("flavour")),
+            environments=_with_chosen(environments, typed.get("environment")),
+            sites=_with_chosen(sites, typed.get("site")),
+            server=typed.get("server", ""),
+            may_name=default is None or default.sessions is None or default.sessions > 1,
+        )
+
+    def _choice(
+        self, name: str, standing: Standing, eligibility: Eligibility, environments: list[Choice]
+    ) -> Choice:
+        policy = self._house.admission.policy
+        flavour = policy.flavours[name]
+        options = [
+            option
+            for environment in environments
+            for option in places(
+                Wish(flavour=name, environment=environment.name),
+                eligibility=eligibility,
+                flavours=policy.flavours,
+                environments=policy.environments,
+                sites=policy.sites,
+                kinds={policy.sites[site].kind for site in self._house.backends},
+            )
+        ]
+        refusals = [option.why_not for option in options if option.why_not is not None]
+        closed = len(refusals) == len(options)
+        weight = float(flavour.weight)
+        size = [
+            gettext("{cpu} CPU").format(cpu=flavour.cpu),
+            gettext("{memory} GiB memory").format(memory=flavour.memory_gib),
+            *([gettext("{gpu} GPU").format(gpu=flavour.gpu)] if flavour.gpu else []),
+        ]
+        return Choice(
+            name=name,
+            title=in_language(flavour.title, name),
+            text=", ".join(size),
+            weight=weight,
+            lasts_hours=float(to_unit_hours(standing.left)) / weight,
+            why_not=refusals[0].message if closed and refusals else "",
+        )
+
+
+def _quota(standing: Standing) -> QuotaView:
+    return QuotaView(
+        granted=float(to_unit_hours(standing.granted)),
+        used=float(to_unit_hours(standing.used)),
+        held=float(to_unit_hours(standing.held)),
+        left=float(to_unit_hours(standing.left)),
+        ends_at=standing.ends_at,
+    )
+
+
+def _with_chosen(choices: list[Choice], wanted: str | None) -> list[Choice]:
+    """Mark what was typed before, else the first that is open."""
+    open_ones = [choice.name for choice in choices if not choice.why_not]
+    chosen = wanted if wanted in open_ones else (open_ones[0] if open_ones else None)
+    return [Choice(**{**vars(choice), "chosen": choice.name == chosen}) for choice in choices]
