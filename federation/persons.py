@@ -84,9 +84,7 @@ def remember(
 ) -> Person:
     """Store what a provider said of a person at sign-in; their user name is made at the first one and never changes."""
     where = (PersonTable.issuer == issuer, PersonTable.subject == subject)
-    changed = connection.execute(
-        update(PersonTable).where(*where).values(facts=_to_json(facts), facts_at=now)
-    ).rowcount
+    changed = connection.execute(update(PersonTable).where(*where).values(facts=_to_json(facts), facts_at=now)).rowcount
     if not changed:
         _insert(connection, issuer, subject, preferred, facts, now)
     return _person(connection.execute(select(PersonTable.__table__).where(*where)).one())
@@ -101,9 +99,7 @@ def find_by_user_name(connection: Connection, name: str) -> Person | None:
 def candidates(connection: Connection, text: str) -> list[Person]:
     """Everyone whom an operator may mean by `text`: exact id, user name, subject or e-mail; else a part of a name."""
     table = PersonTable.__table__
-    exact = select(table).where(
-        or_(PersonTable.id == text, PersonTable.user_name == text, PersonTable.subject == text)
-    )
+    exact = select(table).where(or_(PersonTable.id == text, PersonTable.user_name == text, PersonTable.subject == text))
     found = [_person(row) for row in connection.execute(exact)]
     if found:
         return found
@@ -115,9 +111,7 @@ def candidates(connection: Connection, text: str) -> list[Person]:
     return [person for person in everyone if wanted in person.user_name or wanted in person.facts.name.casefold()]
 
 
-def _insert(
-    connection: Connection, issuer: str, subject: str, preferred: str, facts: Facts, now: datetime
-) -> None:
+def _insert(connection: Connection, issuer: str, subject: str, preferred: str, facts: Facts, now: datetime) -> None:
     key = person_key(issuer, subject)
     for suffix_characters in range(_SUFFIX_CHARACTERS, len(key) + 1):
         row = {

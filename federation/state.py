@@ -1,10 +1,10 @@
 """The state folder: everything that this installation keeps on disk, under one root (`NBFED_HOME`, default `./run`).
 
-    secrets/        made at the first start, readable by the owner alone
-    logs/           one file for each process
-    homes/          people's files on a local site
-    sessions/       one folder for each attempt on a local site
-    federation.sqlite, jupyterhub.sqlite
+secrets/        made at the first start, readable by the owner alone
+logs/           one file for each process
+homes/          people's files on a local site
+sessions/       one folder for each attempt on a local site
+federation.sqlite, jupyterhub.sqlite
 """
 
 import os

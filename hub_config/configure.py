@@ -82,7 +82,6 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
     # Without this the hub's own PATH would reach the session.
     spawner.env_keep = []
     spawner.default_url = "/lab"
-    spawner.options_form = FederatedSpawner.render_form
     spawner.environment = {"JUPYTERHUB_ACTIVITY_INTERVAL": str(_activity_seconds(settings))}
     hub.last_activity_interval = _activity_seconds(settings)
 
@@ -103,4 +102,3 @@ def _activity_seconds(settings: Settings) -> int:
     """How often activity is reported: often enough for the idle stop that is set."""
     idle = settings.yaml.idle.stop_after_minutes
     return _MOST_ACTIVITY_SECONDS if idle is None else max(1, min(_MOST_ACTIVITY_SECONDS, int(idle * 60 / 4)))
-

@@ -146,7 +146,9 @@ class Settings:
         try:
             content = path.read_text().strip()
         except OSError as error:
-            raise SettingsError(f"{self.file}: {key}: the secret's file {path} cannot be read: {error.strerror}") from error
+            raise SettingsError(
+                f"{self.file}: {key}: the secret's file {path} cannot be read: {error.strerror}"
+            ) from error
         if not content:
             raise SettingsError(f"{self.file}: {key}: the secret's file {path} is empty")
         return content

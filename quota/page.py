@@ -202,13 +202,9 @@ def account_of(connection: Connection, owner: Owner, *, create: bool = True) -> 
         return found
     try:
         with connection.begin_nested():
-            connection.execute(
-                insert(AccountTable).values(owner_kind=owner.kind.value, owner_ref=owner.ref, unit=UNIT)
-            )
+            connection.execute(insert(AccountTable).values(owner_kind=owner.kind.value, owner_ref=owner.ref, unit=UNIT))
             made = connection.execute(select(AccountTable.id).where(*where)).scalar_one()
-            connection.execute(
-                insert(BalanceTable).values(account_id=made, granted=0, used=0, held=0, generation=0)
-            )
+            connection.execute(insert(BalanceTable).values(account_id=made, granted=0, used=0, held=0, generation=0))
     except IntegrityError:  # another process made it in the meantime
         made = connection.execute(select(AccountTable.id).where(*where)).scalar_one()
     return made

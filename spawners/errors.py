@@ -40,7 +40,9 @@ PERSON_UNKNOWN = Problem(
 ENDED_BEFORE_ANSWER = Problem(
     code="ended-before-answer",
     status=502,
-    text=_("The session ended before it answered (exit code {exit_code}). You are charged only for the seconds that it ran."),
+    text=_(
+        "The session ended before it answered (exit code {exit_code}). You are charged only for the seconds that it ran."
+    ),
     advice=_("Try again, perhaps with another environment. The last lines that it wrote: {log}"),
 )
 

@@ -76,9 +76,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         """Check the options of this start, wherever they came from."""
         policy = self.context.admission.policy
         try:
-            self.wish = to_wish(
-                options, flavours=policy.flavours, environments=policy.environments, sites=policy.sites
-            )
+            self.wish = to_wish(options, flavours=policy.flavours, environments=policy.environments, sites=policy.sites)
         except Failure as failure:
             raise self._refuse(failure) from failure
 
@@ -309,9 +307,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             return session.host, session.port
         seen = self._observe(session)
         if seen.host and seen.port:
-            self.context.sessions.located(
-                session.attempt, host=seen.host, port=seen.port, started_at=seen.started_at
-            )
+            self.context.sessions.located(session.attempt, host=seen.host, port=seen.port, started_at=seen.started_at)
             self.context.sessions.answered(session.attempt)
             return seen.host, seen.port
         return None

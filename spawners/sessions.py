@@ -136,18 +136,14 @@ class Sessions:
         try:
             with self._database.write() as connection:
                 connection.execute(insert(SessionTable).values(values))
-                row = connection.execute(
-                    select(SessionTable.__table__).where(SessionTable.attempt == attempt)
-                ).one()
+                row = connection.execute(select(SessionTable.__table__).where(SessionTable.attempt == attempt)).one()
         except IntegrityError as error:
             raise SessionExists(attempt) from error
         return _session(row)
 
     def renew_secret(self, attempt: str, secret_hash: str) -> None:
         """A new secret for an attempt whose submission was never seen; worthless once it is submitted."""
-        self._update(
-            attempt, SessionTable.state == SessionState.INTENT.value, secret_hash=secret_hash, nonce=None
-        )
+        self._update(attempt, SessionTable.state == SessionState.INTENT.value, secret_hash=secret_hash, nonce=None)
 
     def add_token(self, attempt: str, token_id: int) -> None:
         """Remember a token that the hub made for this attempt, so that it can be deleted at the end."""

@@ -145,6 +145,7 @@ class Upkeep:
         self._rules = rules
         self._clock = clock
         self._stopping: dict[str, datetime] = {}
+        self._hub_is_away = False
 
     def run_once(self) -> list[tuple[str, Decision]]:
         """One pass; what was decided for each attempt. One session's trouble does not keep the others waiting."""
@@ -277,10 +278,16 @@ class Upkeep:
 
     def _active(self) -> Mapping[Server, datetime | None] | None:
         try:
-            return self._servers.active()
+            active = self._servers.active()
         except OSError as error:
-            _log.warning("the hub cannot be asked: %s", error)
+            if not self._hub_is_away:
+                _log.warning("the hub cannot be asked, sessions are looked after without it: %s", error)
+            self._hub_is_away = True
             return None
+        if self._hub_is_away:
+            _log.info("the hub answers")
+        self._hub_is_away = False
+        return active
 
     def _holds(self) -> dict[str, Row[Any]]:
         with self._database.read() as connection:

@@ -10,7 +10,7 @@ from jupyterhub.handlers import default_handlers, pages
 
 from federation.i18n import current_language, decimal, gettext, language_name, moment, ngettext
 from hub_config.pages import language
-from hub_config.pages.handlers import STATIC_FOLDER, SpawnFormHandler, handlers
+from hub_config.pages.handlers import STATIC_FOLDER, Page, SpawnFormHandler, handlers
 from hub_config.pages.views import Views
 from hub_config.wiring import House
 
@@ -25,12 +25,12 @@ def configure_pages(c: Any, house: House) -> None:
     language.install(federation.languages)
     language.LanguageHandler.offered = tuple(federation.languages)
     replace_handlers()
-    views = Views(house)
+    views = Page.views = Views(house)
     hub = c.JupyterHub
     hub.template_paths = [str(TEMPLATES_FOLDER)]
     hub.jinja_environment_options = {"extensions": ["jinja2.ext.i18n"], "trim_blocks": True, "lstrip_blocks": True}
     hub.template_vars = _for_templates(house, views)
-    hub.tornado_settings = {"compress_response": True, "slow_spawn_timeout": 10, "nbfed_views": views}
+    hub.tornado_settings = {"compress_response": True, "slow_spawn_timeout": 10}
     hub.default_url = "/hub/home"
     c.Spawner.options_form = "the form is part of our template"
 

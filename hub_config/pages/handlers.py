@@ -3,13 +3,11 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, ClassVar
 
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
-from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import url_escape_path, url_path_join
 from tornado import web
 
@@ -26,12 +24,10 @@ __all__ = ["AskHandler", "HomeHandler", "SpawnFormHandler", "StartHandler", "Sta
 STATIC_FOLDER = Path(__file__).parent / "static"
 
 
-class _Page(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
-    """What our pages share: the views, and failures of the catalogue as error pages."""
+class Page(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
+    """What our pages share: the views, set by `configure_pages`, and failures of the catalogue as error pages."""
 
-    @property
-    def views(self) -> Views:
-        return self.settings["nbfed_views"]  # type: ignore[no-any-return]  # settings of tornado have no types
+    views: ClassVar[Views]
 
     async def look(self, work: Any, *arguments: Any) -> Any:
         """Run a view in a thread; what fails is told as an error page."""
@@ -44,7 +40,7 @@ class _Page(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
             raise Refusal(failure, url_path_join(self.hub.base_url, "ask")) from failure
 
 
-class HomeHandler(_Page):
+class HomeHandler(Page):
     """GET /hub/home: quota, sessions, the start form and what earlier sessions cost."""
 
     @web.authenticated
@@ -57,7 +53,7 @@ class HomeHandler(_Page):
         self.finish(await self.render_template("home.html", view=view, form=view.form, error_html=""))
 
 
-class StartHandler(_Page):
+class StartHandler(Page):
     """POST /hub/start: the form's name for the session becomes part of the address that JupyterHub starts it at."""
 
     @web.authenticated
@@ -67,7 +63,7 @@ class StartHandler(_Page):
             self.hub.base_url, "spawn", self.current_user.escaped_name, url_escape_path(server) if server else ""
         )
         # 307: the browser repeats the POST there, with the same fields.
-        self.redirect(f"{path.rstrip('/')}?{urlencode({'_xsrf': self.xsrf_token.decode()})}", status=307)
+        self.redirect(path.rstrip("/"), status=307)
 
 
 class SpawnFormHandler(SpawnHandler):  # type: ignore[misc]  # jupyterhub has no types
@@ -80,11 +76,10 @@ class SpawnFormHandler(SpawnHandler):  # type: ignore[misc]  # jupyterhub has no
         return {}
 
 
-class StopHandler(_Page):
+class StopHandler(Page):
     """POST /hub/stop: end one of one's own sessions. The reason is written first."""
 
     @web.authenticated
-    @needs_scope("self")
     async def post(self) -> None:
         server = self.get_body_argument("server", "")
         user = self.current_user
@@ -105,7 +100,7 @@ class StopHandler(_Page):
             spawner.context.sessions.ending(session.attempt, EndReason.STOPPED)
 
 
-class StatusHandler(_Page):
+class StatusHandler(Page):
     """GET /hub/session-status?server=NAME: what the page that waits asks for again and again, as JSON."""
 
     @web.authenticated
@@ -129,7 +124,7 @@ class StatusHandler(_Page):
         self.finish(json.dumps(answer))
 
 
-class AskHandler(_Page):
+class AskHandler(Page):
     """GET /hub/ask: what is missing, and whom to ask."""
 
     @web.authenticated

@@ -20,7 +20,17 @@ from spawners.tables import EndReason, SessionState
 from vetting.eligibility import Check, Eligibility
 from vetting.placement import Wish, places
 
-__all__ = ["AskView", "Choice", "EndedView", "HomeView", "QuotaView", "RunningView", "StartForm", "Views", "reason_text"]
+__all__ = [
+    "AskView",
+    "Choice",
+    "EndedView",
+    "HomeView",
+    "QuotaView",
+    "RunningView",
+    "StartForm",
+    "Views",
+    "reason_text",
+]
 
 _LAST_SESSIONS = 10
 _LOOK_BACK = timedelta(days=90)
@@ -275,9 +285,7 @@ class Views:
             may_name=default is None or default.sessions is None or default.sessions > 1,
         )
 
-    def _choice(
-        self, name: str, standing: Standing, eligibility: Eligibility, environments: list[Choice]
-    ) -> Choice:
+    def _choice(self, name: str, standing: Standing, eligibility: Eligibility, environments: list[Choice]) -> Choice:
         policy = self._house.admission.policy
         flavour = policy.flavours[name]
         options = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from jupyterhub.utils import url_path_join
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from traitlets import Instance, Unicode
 from traitlets import Any as AnyTrait
 
@@ -138,7 +138,7 @@ class LocalSpawner(ChildSpawner):
         client = AsyncHTTPClient()
         try:
             answer = await client.fetch(url, raise_error=False, request_timeout=_ANSWER_SECONDS)
-        except (OSError, asyncio.TimeoutError):
+        except (OSError, HTTPClientError):
             return False
         return bool(answer.code < 500)
 
@@ -152,7 +152,7 @@ class LocalSpawner(ChildSpawner):
 
     def _make_home(self) -> None:
         self.home.mkdir(mode=0o700, exist_ok=True)
-        if (account := self.processes.account):
+        if account := self.processes.account:
             shutil.chown(self.home, user=account)
 
     def _base_environment(self) -> dict[str, str]:
@@ -165,4 +165,3 @@ class LocalSpawner(ChildSpawner):
             "PATH": f"{self.prefix / 'bin'}:/usr/local/bin:/usr/bin:/bin",
             "VIRTUAL_ENV": str(self.prefix),
         }
-

@@ -102,12 +102,11 @@ class Place:
         self.folder.mkdir()
 
 
-def started_json(pid: int, **other: Any) -> dict[str, Any]:
+def started_json(pid: int) -> dict[str, Any]:
     """What a launcher with this number writes."""
     ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    true = {"attempt": ATTEMPT, "pid": pid, "boot_id": boot_id, "start_ticks": ticks, "started_at": time.time()}
-    return true | other
+    return {"attempt": ATTEMPT, "pid": pid, "boot_id": boot_id, "start_ticks": ticks, "started_at": time.time()}
 
 
 @pytest.fixture
@@ -268,8 +267,9 @@ def test_a_killed_launcher_ended_when_it_was_last_seen(place: Place) -> None:
 
 def test_a_killed_launcher_that_nobody_saw_ended_when_it_started(place: Place) -> None:
     os.kill(place.run(), signal.SIGKILL)
-    ended = place.wait_for(Life.ENDED)
-    assert ended.estimated
+    place.sandbox.wait(lambda: not place.sandbox.processes())
+    ended = place.observe()
+    assert (ended.life, ended.estimated) == (Life.ENDED, True)
     assert ended.ended_at == ended.started_at
 
 
@@ -384,9 +384,9 @@ def test_a_session_that_was_seen_running_cannot_deny_it(place: Place, denial: di
 
 @pytest.mark.skipif(not ROOT, reason="needs a bystander of another account: run the tests as root")
 def test_a_session_that_names_another_process_is_found_all_the_same(place: Place) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as bystander:
         place.run()
-        place.write("started.json", started_json(bystander.pid, started_at=time.time() + 30))
+        place.write("started.json", started_json(bystander.pid) | {"started_at": time.time() + 30})
         running = place.observe()
         assert running.life is Life.RUNNING
         assert running.started_at is not None
@@ -402,7 +402,7 @@ def test_a_session_that_names_another_process_is_found_all_the_same(place: Place
         pytest.param({"start_ticks": 5}, id="a later process has its number"),
         pytest.param({"boot_id": "0" * 36}, id="before the last boot"),
         pytest.param(
-            {"pid": 1, "start_ticks": int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])},
+            started_json(1),
             id="a process of another account",
             marks=pytest.mark.skipif(os.stat("/proc/1").st_uid != 0, reason="process 1 is our own here"),
         ),
@@ -410,12 +410,12 @@ def test_a_session_that_names_another_process_is_found_all_the_same(place: Place
 )
 def test_only_the_very_process_is_the_session(place: Place, other: dict[str, Any]) -> None:
     place.crash_before_launch()
-    nobody = {"user": "nobody"} if ROOT else {}
-    with subprocess.Popen([PYTHON, "-c", "input()"], stdin=subprocess.PIPE, **nobody) as process:
+    command, account = [PYTHON, "-c", "import sys; sys.stdin.read()"], "nobody" if ROOT else None
+    with subprocess.Popen(command, stdin=subprocess.PIPE, user=account) as process:
         place.write("started.json", started_json(process.pid))
         assert place.again().observe(ATTEMPT).life is Life.RUNNING
         (place.sessions / ".records" / ATTEMPT).unlink()
-        place.write("started.json", started_json(process.pid, **other))
+        place.write("started.json", started_json(process.pid) | other)
         ended = place.backend.end(ATTEMPT, patience_seconds=5)
         assert (ended.life, ended.estimated) == (Life.ENDED, True)
         assert process.poll() is None
@@ -478,37 +478,39 @@ def test_what_is_right_is_read() -> None:
     assert session_files.place_in(PLACE | {"node": "::1"})
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"attempt": "0192-bb"},
-        *({"pid": value} for value in (0, -1, 2**31, True, 7.0, "7", None, [7])),
-        *({"started_at": value} for value in (0, -1, float("nan"), float("inf"), 10**400, True, "1", None, {})),
-        *({"start_ticks": value} for value in (-1, 2**63, 1.5, None)),
-        *({"boot_id": value} for value in ("", "x" * 36, "0" * 37, 0, None)),
-    ],
-    ids=repr,
+def each(wrong: dict[str, list[Any]]) -> pytest.MarkDecorator:
+    """One case for each wrong value of each key."""
+    cases = [(key, value) for key, values in wrong.items() for value in values]
+    return pytest.mark.parametrize(("key", "value"), cases, ids=lambda value: repr(value)[:20])
+
+
+@each(
+    {
+        "attempt": ["0192-bb", None],
+        "pid": [0, -1, 2**31, True, 7.0, "7", None, [7]],
+        "started_at": [0, -1, float("nan"), float("inf"), 10**400, True, "1", None, {}],
+        "start_ticks": [-1, 2**63, 1.5, None],
+        "boot_id": ["", "x" * 36, "0" * 37, 0, None],
+    }
 )
-def test_a_start_of_the_wrong_kind_is_none(wrong: dict[str, Any]) -> None:
-    assert session_files.start_in(START | wrong, ATTEMPT) is None
+def test_a_start_of_the_wrong_kind_is_none(key: str, value: object) -> None:
+    assert session_files.start_in(START | {key: value}, ATTEMPT) is None
 
 
-@pytest.mark.parametrize("wrong", [{"ended_at": "now"}, {"exit_code": 256}, {"exit_code": -65}, {"exit_code": None}])
-def test_an_end_of_the_wrong_kind_is_none(wrong: dict[str, Any]) -> None:
-    assert session_files.end_in({"ended_at": NOW, "exit_code": 0} | wrong) is None
+@each({"ended_at": ["now", None], "exit_code": [256, -65, 1.0, True, None]})
+def test_an_end_of_the_wrong_kind_is_none(key: str, value: object) -> None:
+    assert session_files.end_in({"ended_at": NOW, "exit_code": 0} | {key: value}) is None
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        *({"node": value} for value in ("10.0.0.1", "0.0.0.0", "localhost", "", "127.0.0.1@evil", 1, None)),
-        *({"port": value} for value in (0, 65536, "80", True, None)),
-        *({"proof": value} for value in ("", "0" * 63, "ä" * 64, None)),
-    ],
-    ids=repr,
+@each(
+    {
+        "node": ["10.0.0.1", "0.0.0.0", "localhost", "", "127.0.0.1@evil", 1, None],
+        "port": [0, 65536, "80", True, None],
+        "proof": ["", "0" * 63, "ä" * 64, None],
+    }
 )
-def test_a_place_of_the_wrong_kind_is_none(wrong: dict[str, Any]) -> None:
-    assert session_files.place_in(PLACE | wrong) is None
+def test_a_place_of_the_wrong_kind_is_none(key: str, value: object) -> None:
+    assert session_files.place_in(PLACE | {key: value}) is None
 
 
 @pytest.mark.parametrize(

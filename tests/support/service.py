@@ -1,0 +1,180 @@
+"""The whole service, for real: `nbfed up` in a process of its own, with its own state folder and free ports."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from federation.state import StateFolder
+from hub_config.settings import DEMO_FILE, Settings, load
+from hub_config.wiring import House, house
+
+__all__ = ["Service", "demo_yaml", "free_ports", "running_service"]
+
+_START_SECONDS = 90
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def demo_yaml(**changes: Any) -> dict[str, Any]:
+    """The demo's federation.yaml with free ports; `changes` replace keys of its sections."""
+    content: dict[str, Any] = yaml.safe_load(DEMO_FILE.read_text())
+    public, api, hub, sign_in = free_ports(4)
+    content["federation"]["base_url"] = f"http://127.0.0.1:{public}"
+    content["listen"] = {"proxy_api_port": api, "hub_port": hub, "sign_in_port": sign_in}
+    content["worker"] = {"interval_seconds": 1}
+    for section, values in changes.items():
+        content.setdefault(section, {}).update(values)
+    return content
+
+
+class Service:
+    """One running installation."""
+
+    def __init__(self, root: Path, content: dict[str, Any]) -> None:
+        self.root = root
+        self.file = root / "federation.yaml"
+        self.file.write_text(yaml.safe_dump(content, sort_keys=False))
+        self.state = StateFolder(root / "run")
+        self.settings: Settings = load(self.file, self.state)
+        self.base_url = self.settings.base_url
+        self.log = root / "up.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._house: House | None = None
+
+    @property
+    def house(self) -> House:
+        """Ledger, sessions and so on of this installation, for looking at the books."""
+        if self._house is None:
+            self._house = house(self.settings, actor="test")
+        return self._house
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def environment(self) -> dict[str, str]:
+        """What its processes see."""
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "NBFED_ENVIRONMENTS")}
+        return {**kept, "NBFED_HOME": str(self.state.root), "NBFED_CONFIG": str(self.file)}
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hub_config.cli", "up"],
+                env=self.environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.root,
+            )  # fmt: skip
+        self.wait_until_up()
+
+    def wait_until_up(self, seconds: float = _START_SECONDS) -> None:
+        """Wait until the hub answers through the proxy."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._process is not None and self._process.poll() is not None:
+                raise AssertionError(f"nbfed up ended:\n{self.log.read_text()}")
+            if "does not stay up" in self.log.read_text():
+                raise AssertionError(f"a process does not stay up:\n{self.all_logs()}")
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(self.base_url + "hub/api", timeout=2, trust_env=False).status_code == 200:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"the hub did not answer in {seconds} s:\n{self.all_logs()}")
+
+    def stop(self) -> None:
+        """Ctrl-C; nothing of it may be left."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(60)
+        self._process = None
+
+    def nbfed(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run an `nbfed` command on this installation."""
+        return subprocess.run(
+            [sys.executable, "-m", "hub_config.cli", *arguments],
+            env=self.environment(), capture_output=True, text=True, timeout=60, check=check, cwd=self.root,
+        )  # fmt: skip
+
+    def child(self, name: str) -> psutil.Process:
+        """The process that the supervisor keeps under this name."""
+        words = {"hub": "jupyterhub_config.py", "worker": "worker", "proxy": "configurable-http-proxy",
+                 "sign-in": "demo-sign-in"}[name]  # fmt: skip
+        for process in psutil.Process(self.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if any(words in word for word in process.cmdline()):
+                    return process
+        raise AssertionError(f"no {name} is running")
+
+    def kill(self, name: str) -> None:
+        """kill -9 of one child."""
+        process = self.child(name)
+        process.kill()
+        process.wait(10)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that belongs to this installation, sessions included."""
+        marks = (str(self.state.root),)
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = [*process.cmdline(), process.environ().get("HOME", ""), process.environ().get("NBFED_HOME", "")]
+                if process.pid != os.getpid() and any(mark in word for mark in marks for word in words):
+                    found.append(process)
+        return found
+
+    def all_logs(self) -> str:
+        """Every log, for a test that failed."""
+        parts = [self.log.read_text() if self.log.exists() else ""]
+        parts += [
+            f"--- {p.name}\n{p.read_text(errors='replace')[-2500:]}" for p in sorted(self.state.logs.glob("*.log"))
+        ]
+        return "\n".join(parts)
+
+
+@contextlib.contextmanager
+def running_service(*, start: bool = True, **changes: Any) -> Iterator[Service]:
+    """A service for one test or module; ended and removed afterwards, whatever happened.
+
+    The folder is not pytest's: root's sessions run under an account that cannot enter those.
+    """
+    root = Path(tempfile.mkdtemp(prefix="nbfed-test-", dir="/tmp"))
+    root.chmod(0o711)
+    service = Service(root, demo_yaml(**changes))
+    try:
+        if start:
+            service.start()
+        yield service
+    finally:
+        try:
+            service.stop()
+        finally:
+            for process in service.processes():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            if service._house is not None:
+                service._house.database.dispose()
+            shutil.rmtree(root, ignore_errors=True)
