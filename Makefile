@@ -100,5 +100,5 @@ endif
 
 $(NBFED_ENVIRONMENTS)/%/.complete: images/environments/%/requirements.lock | $(STAMPS)/python
 	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(NBFED_ENVIRONMENTS)/$*
-	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* -r $<
+	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* --compile-bytecode -r $<
 	@touch $@

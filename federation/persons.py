@@ -6,7 +6,7 @@ name is derived once, at the first sign-in, and kept for ever.
 
 import base64
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -137,13 +137,16 @@ def _to_json(facts: Facts) -> dict[str, Any]:
 
 
 def _person(row: Row[Any]) -> Person:
-    known = {name: value for name, value in row.facts.items() if name in Facts.__dataclass_fields__}
-    facts = replace(Facts(), **{n: tuple(v) if isinstance(v, list) else v for n, v in known.items()})
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in row.facts.items()
+        if name in Facts.__dataclass_fields__
+    }
     return Person(
         id=row.id,
         issuer=row.issuer,
         subject=row.subject,
         user_name=row.user_name,
-        facts=facts,
+        facts=Facts(**known),
         facts_at=row.facts_at,
     )

@@ -6,12 +6,11 @@ oauthenticator keeps its flow (PKCE, state, token exchange); what is ours is wha
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from oauthenticator.generic import GenericOAuthenticator
 from tornado import web
-from traitlets import Any as AnyTrait
 
 from federation.database import DatabaseUnavailable
 from federation.i18n import gettext
@@ -39,9 +38,9 @@ _SCOPES = [
 class FederatedAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # oauthenticator has no types
     """See the module. `house` and `provider` are set by `configure_sign_in`."""
 
-    house = AnyTrait()
-    provider = AnyTrait()
-    issuer = AnyTrait("")
+    house: ClassVar[House]
+    provider: ClassVar[Provider]
+    issuer: ClassVar[str]
 
     async def update_auth_model(self, auth_model: dict[str, Any]) -> dict[str, Any]:
         """Turn claims into a person, and the person's stored name into the hub's user name."""
@@ -64,8 +63,7 @@ class FederatedAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # oa
         return [*super().get_handlers(app), (EXCHANGE_PATH, ExchangeHandler)]
 
     def _remember(self, claims: Mapping[str, Any]) -> Person:
-        house: House = self.house
-        provider: Provider = self.provider
+        house, provider = self.house, self.provider
         identity = identify(
             claims,
             provider=provider.id,

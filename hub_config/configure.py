@@ -7,8 +7,9 @@ import batchspawner  # noqa: F401 - importing it registers a route, which is tak
 from jupyterhub import apihandlers
 
 from federation import migrations
-from hub_config.authenticator import FederatedAuthenticator, configure_sign_in
+from hub_config.authenticator import configure_sign_in
 from hub_config.pages import configure_pages
+from hub_config.restoring_proxy import MARK, RestoringProxy
 from hub_config.settings import Settings
 from hub_config.wiring import house
 from spawners.federated import FederatedSpawner
@@ -32,7 +33,6 @@ def configure(c: Any, settings: Settings) -> None:
     parts = house(settings, actor="hub")
     migrations.check(parts.database)
     FederatedSpawner.context = parts.context()
-    FederatedAuthenticator.house = parts
     _configure_processes(c, settings)
     _configure_sessions(c, settings)
     _configure_worker_access(c, settings)
@@ -57,8 +57,9 @@ def _configure_processes(c: Any, settings: Settings) -> None:
     hub.db_url = f"sqlite:///{state.hub_database}"
     hub.cookie_secret = bytes.fromhex(state.secret("cookie_secret"))
     # The hub starts none of the others and ends none of the sessions: all live on when it dies.
-    hub.proxy_class = "configurable-http-proxy"
+    hub.proxy_class = RestoringProxy
     c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.extra_routes = {MARK: hub.hub_bind_url}
     c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{listen.proxy_api_port}"
     c.ConfigurableHTTPProxy.auth_token = state.secret("proxy_token")
     hub.cleanup_servers = False

@@ -209,7 +209,7 @@ def _complaint(name: str, root: yaml.Node | None, error: Any) -> str:
     if error["type"] == "value_error":
         return prefix + str(error["ctx"]["error"])
     got = "" if error["type"] in ("missing", "too_short") else f" (it is {error['input']!r})"
-    return prefix + error["msg"][0].lower() + error["msg"][1:] + got
+    return f"{prefix}{error['msg'][0].lower()}" + +error["msg"][1:] + got
 
 
 def _place(root: yaml.Node | None, location: tuple[int | str, ...]) -> tuple[list[int | str], int]:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from supervisor.states import ProcessStates  # type: ignore[import-untyped]  # the library has no types
+from supervisor.states import ProcessStates
 
 from hub_config.children import Child, children
 from hub_config.ports import complaints

@@ -19,13 +19,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from supervisor import events  # type: ignore[import-untyped]  # the library has no types
-from supervisor.datatypes import RestartUnconditionally  # type: ignore[import-untyped]
-from supervisor.medusa.asyncore_25 import ExitNow  # type: ignore[import-untyped]
-from supervisor.options import ProcessConfig, ProcessGroupConfig, ServerOptions  # type: ignore[import-untyped]
-from supervisor.process import Subprocess  # type: ignore[import-untyped]
-from supervisor.states import ProcessStates, SupervisorStates  # type: ignore[import-untyped]
-from supervisor.supervisord import Supervisor  # type: ignore[import-untyped]
+from supervisor import events
+from supervisor.datatypes import RestartUnconditionally
+from supervisor.medusa.asyncore_25 import ExitNow
+from supervisor.options import ProcessConfig, ProcessGroupConfig, ServerOptions
+from supervisor.process import Subprocess
+from supervisor.states import ProcessStates, SupervisorStates
+from supervisor.supervisord import Supervisor
 
 from hub_config.children import Child
 from hub_config.running import Running

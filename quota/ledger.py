@@ -408,7 +408,8 @@ def _exceeds(connection: Connection, cap: Cap, gauges: Gauges) -> bool:
     gauge = getattr(HoldTable, f"gauge_{cap.gauge}")
     total = select(func.coalesce(func.sum(gauge), 0)).where(column == cap.ref, HoldTable.state.in_(_OPEN))
     used: int = connection.execute(total).scalar_one()
-    return used + getattr(gauges, cap.gauge) > cap.limit
+    wanted: int = getattr(gauges, cap.gauge)
+    return used + wanted > cap.limit
 
 
 def _server_is_busy(connection: Connection, place: Place) -> bool:

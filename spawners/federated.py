@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 from jupyterhub import orm
 from jupyterhub.utils import url_path_join
-from traitlets import Instance, default
+from traitlets import default
 from wrapspawner import WrapSpawner
 
 from federation.database import DatabaseUnavailable
@@ -45,8 +45,10 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
 
     context: ClassVar[Context]
 
-    wish = Instance(Wish, allow_none=True)
-    session = Instance(Session, allow_none=True, help="the attempt that start() of this process works on")
+    wish: Wish | None = None
+    session: Session | None = None
+    """The attempt that start() of this process works on."""
+    child_spawner: ChildSpawner | None
 
     _secret = ""
     _started_here = False
@@ -159,11 +161,11 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
                 self.log.exception("Looking for the address of %s failed", self._log_name)
                 address = None
             if address is not None:
-                return url_path_join(f"http://{address[0]}:{address[1]}", base_url)
+                return str(url_path_join(f"http://{address[0]}:{address[1]}", base_url))
             if await self.poll() is not None:
                 break
             await asyncio.sleep(_PROGRESS_SECONDS)
-        return url_path_join(_NO_ADDRESS, base_url)
+        return str(url_path_join(_NO_ADDRESS, base_url))
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Each stage when it is reached, in the language of who looks."""
@@ -179,8 +181,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
     def stage(self) -> Stage:
         """How far the start has come."""
         if self.child_spawner is not None:
-            stage: Stage = self.child_spawner.stage
-            return stage
+            return self.child_spawner.stage
         return Stage.ADMITTED if self.session else Stage.ASKING
 
     # --- state: the sessions table is the truth; the hub's own database only names the attempt ----------------
@@ -208,7 +209,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         backend = self.context.backends[self.session.site]
         flavour = self.context.admission.policy.flavours[self.session.flavour]
         self.child_class = backend.child_class
-        self.child_spawner = backend.child_class(
+        child = self.child_spawner = backend.child_class(
             user=self.user,
             orm_spawner=self.orm_spawner,
             hub=self.hub,
@@ -228,7 +229,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             context=self.context,
             **backend.child_arguments(self.session.environment),
         )
-        return self.child_spawner
+        return child
 
     # --- inner parts ----------------------------------------------------------------------------------------
 
@@ -322,7 +323,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
 
     async def _note_failure(self, failure: Failure) -> None:
         if self.session is None:
-            return
+            return  # refused before there was an attempt
         failure.reference = reference(self.session.attempt)
         try:
             await asyncio.to_thread(

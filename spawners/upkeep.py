@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 
 from federation.clock import Clock
 from federation.database import Database
@@ -28,6 +28,13 @@ from spawners.tables import EndReason, SessionState
 __all__ = ["Decision", "HubServers", "Rules", "Situation", "Upkeep", "decide"]
 
 _log = logging.getLogger("nbfed.worker")
+
+
+class _Lease(NamedTuple):
+    """Of an open hold."""
+
+    until: datetime
+    state: HoldState
 
 
 class Decision(Enum):
@@ -244,7 +251,7 @@ class Upkeep:
         if situation.hub_has_it:
             self._servers.stop(session.server)
 
-    def _close_orphans(self, holds: Mapping[str, Row[Any]]) -> None:
+    def _close_orphans(self, holds: Mapping[str, _Lease]) -> None:
         """Holds whose session ended meanwhile: settled from the backend's times, or released."""
         for attempt in holds:
             session = self._sessions.get(attempt)
@@ -257,7 +264,7 @@ class Upkeep:
         self,
         session: Session,
         active: Mapping[Server, datetime | None] | None,
-        holds: Mapping[str, Row[Any]],
+        holds: Mapping[str, _Lease],
     ) -> Situation:
         hold = holds.get(session.attempt)
         if session.end_reason is not None:
@@ -265,8 +272,8 @@ class Upkeep:
         return Situation(
             session=session,
             seen=self._observe(session.site, session.attempt),
-            lease_until=hold.lease_until if hold else None,
-            hold_state=HoldState(hold.state) if hold else None,
+            lease_until=hold.until if hold else None,
+            hold_state=hold.state if hold else None,
             hub_has_it=None if active is None else session.server in active,
             last_activity=None if active is None else active.get(session.server),
             stopping_since=self._stopping.get(session.attempt),
@@ -289,11 +296,11 @@ class Upkeep:
         self._hub_is_away = False
         return active
 
-    def _holds(self) -> dict[str, Row[Any]]:
+    def _holds(self) -> dict[str, _Lease]:
         with self._database.read() as connection:
             rows = connection.execute(
                 select(HoldTable.id, HoldTable.lease_until, HoldTable.state).where(
                     HoldTable.hub == self._hub, HoldTable.state.in_([state.value for state in OPEN_STATES])
                 )
             ).all()
-        return {row.id: row for row in rows}
+        return {row.id: _Lease(row.lease_until, HoldState(row.state)) for row in rows}

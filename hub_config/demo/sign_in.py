@@ -14,7 +14,7 @@ from datetime import timedelta
 from urllib.parse import urlencode, urlsplit
 
 import flask
-import waitress  # type: ignore[import-untyped]  # waitress ships no types
+import waitress
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -26,12 +26,12 @@ from hub_config.settings import Settings, SettingsError
 with warnings.catch_warnings():
     # At import authlib announces what its next version will drop, to whoever may be looking, and overrides filters that
     # were set before. Nobody who runs a demonstration can act on that.
-    from authlib.deprecate import (  # type: ignore[import-untyped]  # authlib ships no types
+    from authlib.deprecate import (
         AuthlibDeprecationWarning,
     )
 
     warnings.simplefilter("ignore", AuthlibDeprecationWarning)
-    import oidc_provider_mock  # type: ignore[import-untyped]  # nor does this
+    import oidc_provider_mock
 
 __all__ = ["CLIENT_ID", "DemoSignInRefused", "create_app", "serve"]
 

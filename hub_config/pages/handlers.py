@@ -67,7 +67,17 @@ class StartHandler(Page):
 
 
 class SpawnFormHandler(SpawnHandler):  # type: ignore[misc]  # jupyterhub has no types
-    """JupyterHub's form, except that options in the address only fill it in: a GET never starts anything."""
+    """JupyterHub's form, except that options in the address only fill it in (a GET never starts anything), and that
+    starting what starts or runs already shows it instead of an error.
+    """
+
+    async def _post(self, user_name: str, server_name: str, display_name: str) -> None:
+        user = self.find_user(user_name) if self.current_user.name == user_name else None
+        spawner = user.spawners[server_name] if user and server_name in user.spawners else None
+        if spawner is not None and (spawner.ready or spawner.pending == "spawn"):
+            self.redirect(self._get_pending_url(user, server_name))
+            return
+        await super()._post(user_name, server_name, display_name)
 
     def _get_user_options(self, query_options: dict[str, list[str]]) -> dict[str, Any]:
         self.current_user.spawner.typed = {

@@ -12,8 +12,7 @@ from pathlib import Path
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from jupyterhub.utils import url_path_join
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
-from traitlets import Instance, Unicode
-from traitlets import Any as AnyTrait
+from traitlets import Instance, Integer, Unicode
 
 from federation.errors import Failure
 from spawners.backends.base import Life, Observation
@@ -37,11 +36,12 @@ class ChildSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # jupyterh
     A child belongs to one attempt, which `attach` names. Its `get_env` is what the exchange hands to the launcher.
     """
 
-    context = AnyTrait()
-    session = Instance(Session, allow_none=True)
+    context = Instance(Context)
     secret = Unicode(help="of an attempt that is not submitted yet; empty when we only re-attach")
-    stage = AnyTrait(Stage.ADMITTED)
+    stage = Stage.ADMITTED
     exchanged_with = Unicode(help="nonce of the launcher that the exchange gave this start's environment to")
+
+    session: Session
 
     def attach(self, session: Session, secret: str) -> None:
         """Work on this attempt."""
@@ -55,13 +55,14 @@ class LocalSpawner(ChildSpawner):
     prefix = Instance(Path)
     homes = Instance(Path)
     exchange_url = Unicode()
-    boot_seconds = AnyTrait(120)
+    boot_seconds = Integer(120)
     site_title = Unicode()
 
     @property
     def home(self) -> Path:
         """The person's folder; hub user names are safe in paths (`federation.persons.user_name`)."""
-        return self.homes / self.user.name
+        folder: Path = self.homes / self.user.name
+        return folder
 
     async def start(self) -> str:
         """Submit the attempt unless it was, wait until the server answers, and return its URL.
@@ -71,12 +72,11 @@ class LocalSpawner(ChildSpawner):
         Failure
             If it cannot be started, ends before it answers, or does not answer in time.
         """
-        context: Context = self.context
         attempt = self.session.attempt
         if self.session.state is SessionState.INTENT:
             self.stage = Stage.SUBMITTING
             reference = await asyncio.to_thread(self._submit)
-            await asyncio.to_thread(context.sessions.submitted, attempt, reference)
+            await asyncio.to_thread(self.context.sessions.submitted, attempt, reference)
         self.stage = Stage.STARTING
         deadline = asyncio.get_running_loop().time() + self.boot_seconds
         address: tuple[str, int] | None = None
@@ -87,7 +87,7 @@ class LocalSpawner(ChildSpawner):
             if address is None:
                 address = await asyncio.to_thread(self._find, seen)
             elif await self._answers(address):
-                await asyncio.to_thread(context.sessions.answered, attempt)
+                await asyncio.to_thread(self.context.sessions.answered, attempt)
                 return f"http://{address[0]}:{address[1]}"
             await asyncio.sleep(_LOOK_SECONDS)
         raise Failure(NO_ANSWER_IN_TIME, {"seconds": self.boot_seconds})

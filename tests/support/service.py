@@ -119,6 +119,15 @@ class Service:
             env=self.environment(), capture_output=True, text=True, timeout=60, check=check, cwd=self.root,
         )  # fmt: skip
 
+    def wait_for_child(self, name: str, seconds: float = 30) -> psutil.Process:
+        """Wait until the supervisor has started it again."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(AssertionError):
+                return self.child(name)
+            time.sleep(0.1)
+        raise AssertionError(f"{name} was not started again in {seconds} s:\n{self.all_logs()}")
+
     def child(self, name: str) -> psutil.Process:
         """The process that the supervisor keeps under this name."""
         words = {"hub": "jupyterhub_config.py", "worker": "worker", "proxy": "configurable-http-proxy",
@@ -145,6 +154,20 @@ class Service:
                 if process.pid != os.getpid() and any(mark in word for mark in marks for word in words):
                     found.append(process)
         return found
+
+    def processes_of_sessions(self, user_name: str) -> list[list[str]]:
+        """Command lines of what runs for a person on this installation."""
+        home = str(self.state.homes / user_name)
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("HOME", "") == home:
+                    found.append(process.cmdline())
+        return found
+
+    def terminate(self, pid: int) -> None:
+        """SIGTERM to one process."""
+        os.kill(pid, signal.SIGTERM)
 
     def all_logs(self) -> str:
         """Every log, for a test that failed."""
