@@ -182,6 +182,8 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         """How far the start has come."""
         if self.child_spawner is not None:
             return self.child_spawner.stage
+        if not self._started_here:
+            return Stage.ADOPTING
         return Stage.ADMITTED if self.session else Stage.ASKING
 
     # --- state: the sessions table is the truth; the hub's own database only names the attempt ----------------

@@ -16,6 +16,7 @@ class Stage(Enum):
     ADMITTED = (10, _("Your quota covers it; the place for your session is being chosen."))
     SUBMITTING = (25, _("The session is handed to the place that runs it."))
     STARTING = (45, _("The session is starting."))
+    ADOPTING = (60, _("The service was restarted; your session is being taken up again."))
     CONNECTING = (75, _("The session runs; waiting until JupyterLab answers."))
 
     @property

@@ -15,11 +15,15 @@ from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure, catalogue
 from federation.i18n import gettext
 from hub_config.pages.views import Views
+from quota.errors import SERVER_BUSY
 from spawners.federated import FederatedSpawner
 from spawners.refusal import Refusal
 from spawners.tables import EndReason
 
 __all__ = ["AskHandler", "HomeHandler", "SpawnFormHandler", "StartHandler", "StatusHandler", "StopHandler", "handlers"]
+
+_COMING = ("spawn", "check")
+"""What JupyterHub calls a server that will be there soon: it starts, or a restarted hub is looking for it."""
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -74,9 +78,11 @@ class SpawnFormHandler(SpawnHandler):  # type: ignore[misc]  # jupyterhub has no
     async def _post(self, user_name: str, server_name: str, display_name: str) -> None:
         user = self.find_user(user_name) if self.current_user.name == user_name else None
         spawner = user.spawners[server_name] if user and server_name in user.spawners else None
-        if spawner is not None and (spawner.ready or spawner.pending == "spawn"):
+        if spawner is not None and (spawner.ready or spawner.pending in _COMING):
             self.redirect(self._get_pending_url(user, server_name))
             return
+        if spawner is not None and spawner.pending:
+            raise Refusal(Failure(SERVER_BUSY), url_path_join(self.hub.base_url, "ask"))
         await super()._post(user_name, server_name, display_name)
 
     def _get_user_options(self, query_options: dict[str, list[str]]) -> dict[str, Any]:
@@ -121,7 +127,7 @@ class StatusHandler(Page):
         answer: dict[str, Any] = {"state": "stopped", "percent": 0, "text": ""}
         if spawner is not None and spawner.ready:
             answer = {"state": "ready", "percent": 100, "text": gettext("Ready."), "url": user.server_url(server)}
-        elif spawner is not None and spawner.pending == "spawn":
+        elif spawner is not None and spawner.pending in _COMING:
             stage = spawner.stage
             answer = {"state": "starting", "percent": stage.percent, "text": gettext(stage.text)}
         elif spawner is not None and spawner._failed:
