@@ -22,6 +22,7 @@ from federation.database import Database
 from federation.persons import Person, candidates
 
 __all__ = [
+    "DEFAULT_SERVER",
     "MOMENT",
     "MOMENT_END",
     "Shop",
@@ -34,6 +35,9 @@ __all__ = [
     "table",
     "when",
 ]
+
+DEFAULT_SERVER = "(default)"
+"""How a person's server without a name is shown; server names have no brackets."""
 
 _MOST_CANDIDATES = 20
 _ACTOR_CHARACTERS = 200
@@ -63,7 +67,7 @@ class Shop(Protocol):
 # --- what commands take -------------------------------------------------------------------------------------
 
 
-class _Moment(click.ParamType):
+class _Moment(click.ParamType[datetime]):
     """An ISO date, or a date and time with its zone; the result is in UTC.
 
     A plain date is the start of that day in UTC; with `end_of_day`, its end, which is the start of the next one.

@@ -3,54 +3,146 @@
 Exit codes: 0 done, 1 it cannot be done (the message says why), 2 the command line is wrong.
 """
 
+import json
 import logging
+import os
 import sys
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import click
+import httpx
+from sqlalchemy.exc import ArgumentError
 
 from federation import migrations
-from federation.database import DatabaseUnavailable
+from federation.clock import Clock, system_clock
+from federation.commands import db, plain
+from federation.database import Database, DatabaseUnavailable
+from federation.settings import BatchSite
 from federation.worker import run as run_worker
-from hub_config.settings import Settings, SettingsError, load
+from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.wiring import House, house, upkeep
+from quota.commands import grant, statement
+from quota.ledger import Ledger
+from spawners.commands import sessions
+from spawners.sessions import Sessions
 from spawners.tables import EndReason
 
-__all__ = ["main"]
+__all__ = ["Installation", "main"]
+
+_DOCTOR_SECONDS = 5.0
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
-    """The notebooks federation: run it, check it, give quota, read the books."""
+class _Commands(click.Group):
+    """Turns what people can mend into one message and exit code 1, for all commands below."""
 
-
-def readable(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what people can mend into one message and exit code 1."""
-
-    @wraps(command)
-    def wrapped(*arguments: Any, **options: Any) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            return command(*arguments, **options)
+            return super().invoke(ctx)
         except (SettingsError, migrations.OutdatedSchema) as error:
             raise click.ClickException(str(error)) from error
         except DatabaseUnavailable as error:
-            raise click.ClickException(f"The federation database cannot be reached: {error}") from error
+            raise click.ClickException(
+                f"The federation database cannot be used: {error}. This is an outage; nothing was found out or done. "
+                "Try again in a minute; if it stays so, `nbfed doctor` looks closer."
+            ) from error
 
-    return wrapped
+
+class Installation:
+    """What the commands of the houses work with (their `Shop`): each part is made when a command first asks for it."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        return _load()
+
+    @property
+    def clock(self) -> Clock:
+        return system_clock
+
+    @property
+    def database(self) -> Database:
+        return self._checked_house.database
+
+    @property
+    def database_as_found(self) -> Database:
+        return self._house.database
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._checked_house.ledger
+
+    @property
+    def sessions(self) -> Sessions:
+        return self._checked_house.sessions
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "_house" in vars(self):
+            self._house.database.dispose()
+
+    @cached_property
+    def _house(self) -> House:
+        with _readable_address(self.settings):
+            return house(self.settings, actor="nbfed", clock=self.clock)
+
+    @cached_property
+    def _checked_house(self) -> House:
+        migrations.check(self._house.database)
+        return self._house
+
+
+def _load(file: Path | None = None) -> Settings:
+    """`load`, with one more thing that people can mend."""
+    try:
+        return load(file)
+    except UnicodeDecodeError as error:
+        name = file or os.environ.get("NBFED_CONFIG")
+        raise SettingsError(f"{name}: this is not UTF-8 text: byte {error.start}. Save it as UTF-8.") from error
+
+
+@contextmanager
+def _readable_address(settings: Settings) -> Iterator[None]:
+    """Say where a database's address comes from that cannot be used, and never the address: it may hold a password."""
+    try:
+        yield
+    except (ArgumentError, ImportError) as error:
+        why = "it is not an SQLAlchemy URL that this program can use"
+        why += f": {error}" if isinstance(error, ImportError) else ", such as postgresql+psycopg://name@host/database"
+        raise SettingsError(
+            f"The address of the federation database cannot be used; {why}. It comes from NBFED_DATABASE_URL, else "
+            f"from the file that database.url_file names in {settings.file}."
+        ) from error
+    except OSError as error:
+        raise SettingsError(
+            f"The state folder {settings.state.root} cannot be used: {error.strerror or error}. "
+            "The account that runs this must own it; NBFED_HOME names another."
+        ) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """The notebooks federation: run it, check it, give quota, read the books."""
+    if ctx.obj is None:
+        ctx.obj = Installation()
+        ctx.call_on_close(ctx.obj.close)
+
+
+for _command in (db, grant, statement, sessions):
+    main.add_command(_command)
 
 
 @main.command()
 @click.option("--config", type=click.Path(path_type=Path), help="federation.yaml; else NBFED_CONFIG, else the demo's")
-@readable
 def up(config: Path | None) -> None:
     """Run the whole service in this terminal until Ctrl-C."""
-    from hub_config.banner import banner, check_local_sites  # noqa: PLC0415 - only this command needs Jupyter
-    from hub_config.supervisor import up as supervise  # noqa: PLC0415
+    from hub_config.banner import banner, check_local_sites
+    from hub_config.supervisor import up as supervise
 
-    settings = load(config)
+    settings = _load(config)
     check_local_sites(settings)
     parts = house(settings, actor="nbfed up")
     migrations.upgrade(parts.database)
@@ -63,34 +155,116 @@ def up(config: Path | None) -> None:
 
 
 @main.command()
-@readable
 def worker() -> None:
     """Renew leases, settle ended sessions, stop idle ones. `nbfed up` runs it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings = load()
+    settings = _load()
     parts = house(settings, actor="worker")
     migrations.check(parts.database)
     run_worker([upkeep(parts).run_once], interval_seconds=settings.yaml.worker.interval_seconds)
 
 
 @main.command("demo-sign-in")
-@readable
 def demo_sign_in() -> None:
     """The demo sign-in. `nbfed up` runs it."""
-    from hub_config.demo.sign_in import serve  # noqa: PLC0415 - not needed by other commands
+    from hub_config.demo.sign_in import serve
 
-    serve(load())
-
-
-def _house() -> House:
-    parts = house(load(), actor="nbfed")
-    migrations.check(parts.database)
-    return parts
+    serve(_load())
 
 
-def _settings() -> Settings:
-    return load()
+@main.group()
+def config() -> None:
+    """federation.yaml: check it, describe it to editors."""
+
+
+@config.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.pass_context
+def check(ctx: click.Context, file: Path | None) -> None:
+    """Check FILE, else what NBFED_CONFIG names, else the demo's, and the files that it names. Changes nothing."""
+    try:
+        settings = _load(file)
+        complaints = list(_complaints_about_files(settings))
+    except SettingsError as error:
+        complaints = str(error).splitlines()
+    if complaints:
+        click.echo("\n".join(map(plain, complaints)), err=True)
+        ctx.exit(1)
+    click.echo(f"{file or settings.file}: no complaints")
+    click.echo(_summary(settings))
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of federation.yaml, for editors and other programs."""
+    described = FederationYaml.model_json_schema()
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "federation.yaml"}
+    click.echo(json.dumps({**head, **{k: v for k, v in described.items() if k not in head}}, indent=2))
+
+
+def _complaints_about_files(settings: Settings) -> Iterator[str]:
+    """What is wrong with the files that federation.yaml names: a line for each, not only for the first."""
+    yaml = settings.yaml
+    secrets = {
+        f"identity.providers.{each.id}.client_secret_file": each.client_secret_file for each in yaml.identity.providers
+    }
+    secrets["database.url_file"] = yaml.database.url_file
+    try:
+        _ = settings.public_port
+    except ValueError as error:
+        yield f"{settings.file}: federation.base_url: {error}"
+    for key, file in secrets.items():
+        try:
+            if file is not None:
+                settings.read_secret(file, key)
+        except SettingsError as error:
+            yield str(error)
+    texts = {f"federation.terms.files.{key}": file for key, file in _terms(yaml).items()}
+    batch = {name: site for name, site in yaml.sites.items() if isinstance(site, BatchSite)}
+    texts |= {f"sites.{name}.login.host_key_file": site.login.host_key_file for name, site in batch.items()}
+    for key, file in texts.items():
+        path = settings.file.parent / file
+        if not path.is_file():
+            yield f"{settings.file}: {key}: there is no file {path}"
+
+
+def _terms(yaml: FederationYaml) -> dict[str, str]:
+    return yaml.federation.terms.files if yaml.federation.terms else {}
+
+
+def _summary(settings: Settings) -> str:
+    yaml = settings.yaml
+    sites = (f"{name} ({site.kind}: {', '.join(site.flavours)})" for name, site in yaml.sites.items())
+    providers = ", ".join(provider.id for provider in yaml.identity.providers)
+    defaults = (f"{name} {each.amount_hours} unit-hours each {each.period}" for name, each in yaml.defaults.items())
+    facts = {
+        "federation": f"{yaml.federation.name}, {yaml.federation.mode} mode, {settings.base_url}",
+        "sign-in": providers or "demonstration personas",
+        "tiers": ", ".join(yaml.tiers),
+        "defaults": "; ".join(defaults) or "none",
+        "sites": "; ".join(sites),
+        "environments": ", ".join(yaml.environments),
+    }
+    return "\n".join(f"  {name + ':':<14}{text}" for name, text in facts.items())
+
+
+@main.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Look at this installation, and say what is wrong and what to do about it. Changes nothing."""
+    from hub_config.doctor import State, examine, report
+
+    with httpx.Client(timeout=_DOCTOR_SECONDS, trust_env=False) as client:
+        checks = list(examine(_load, _open_database, client, system_clock))
+    click.echo(report(checks))
+    if any(found.state is State.FAIL for found in checks):
+        ctx.exit(1)
+
+
+def _open_database(settings: Settings) -> Database:
+    with _readable_address(settings):
+        return Database(settings.database_url, busy_seconds=settings.yaml.database.busy_seconds)
 
 
 if __name__ == "__main__":

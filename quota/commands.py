@@ -1,20 +1,22 @@
 """The books on the command line: `nbfed grant` and `nbfed statement`.
 
-Amounts are typed and shown in unit-hours, with at most three decimals; JSON has the milli-unit-seconds too, which are exact.
+Amounts are typed and shown in unit-hours with at most three decimals; JSON also has the milli-unit-seconds, which are
+exact.
 """
 
 import json
+import shlex
 from calendar import monthrange
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
 import click
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Row, Select, select
 
 from federation.commands import (
+    DEFAULT_SERVER,
     MOMENT,
     MOMENT_END,
     Shop,
@@ -33,7 +35,7 @@ from federation.persons import Person
 from quota.amounts import from_unit_hours, to_unit_hours, whole_seconds
 from quota.ledger import HoldUnknown, Ledger
 from quota.page import UNIT, Owner
-from quota.statement import Line, Standing, Statement
+from quota.statement import Line, Standing
 from quota.statement import statement as read_statement
 from quota.tables import AccountTable, GrantBalanceTable, GrantTable, OwnerKind
 
@@ -52,7 +54,7 @@ class BookShop(Shop, Protocol):
     def ledger(self) -> Ledger: ...
 
 
-class _UnitHours(click.ParamType):
+class _UnitHours(click.ParamType[int]):
     """An amount of unit-hours: above zero, with at most three decimals. The result is in milli-unit-seconds."""
 
     name = "unit-hours"
@@ -87,7 +89,7 @@ def _complaint(hours: Decimal) -> str:
 
 
 def unit_hours(milli_unit_seconds: int) -> str:
-    """An amount as operators read it: unit-hours with at most three decimals; what is less, but not nothing, says so."""
+    """An amount as operators read it, in unit-hours with at most three decimals; what is less but not nothing says so."""
     if 0 < milli_unit_seconds < from_unit_hours(Decimal("0.001")):
         return "<0.001"
     return decimal(float(to_unit_hours(milli_unit_seconds)), 3)
@@ -212,7 +214,7 @@ def _give(
     except DatabaseUnavailable as error:
         raise click.ClickException(
             f"The federation database cannot be used: {error}. This is an outage, and the grant was most likely not "
-            f"given. Repeat the command with --key {key}: then it is given once, whatever happened now."
+            f"given. Repeat the command with --key {shlex.quote(key)}: then it is given once, whatever happened now."
         ) from error
     return _grants(shop, GrantTable.id == grant_id)[0]
 
@@ -291,16 +293,127 @@ def _grant(row: Row[Any], now: datetime) -> _Grant:
 # --- nbfed statement ----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """A person's statement at a moment; `complete` unless there are more sessions than are shown."""
+
+    person: Person
+    at: datetime
+    since: datetime | None
+    standing: Standing
+    lines: tuple[Line, ...]
+    complete: bool
+
+    def total(self, amount: str) -> int:
+        """The sum of one amount over the sessions that ended; over the open ones for `held`."""
+        if amount == "held":
+            return sum(line.amount for line in self.lines if _is_open(line))
+        return sum(getattr(line, amount) or 0 for line in self.lines if not _is_open(line))
+
+
 @click.command()
 @click.argument("person")
 @click.option("--since", type=MOMENT, help="sessions from then on; a day means its start, in UTC; default: all")
-@click.option("--json", "as_json", is_flag=True, help="for programs; amounts in exact milli-unit-seconds too")
+@click.option("--json", "as_json", is_flag=True, help="for programs; with the exact amounts in milli-unit-seconds")
 @click.pass_obj
-def statement(shop: BookShop, person: str, since: datetime | None, as_json: bool) -> None:  # noqa: FBT001
-    """Show what PERSON has, and what each of the sessions cost."""
-    someone = find_person(shop, person)
-    now = shop.clock()
+def statement(shop: BookShop, person: str, since: datetime | None, as_json: bool) -> None:
+    """Show what PERSON has now, and what each session cost."""
+    someone, now = find_person(shop, person), shop.clock()
     with shop.database.read() as connection:
-        read = _read(connection, someone, now, since)
-    account = _Account(person=someone, at=now, since=since, **read)
-    click.echo(json.dumps(_as_json(account), indent=2, ensure_ascii=False) if as_json else _as_text(account))
+        read = read_statement(connection, _owner(someone), now, since=since or _BEGINNING, limit=_MOST_SESSIONS + 1)
+    report = _Report(
+        person=someone,
+        at=now,
+        since=since,
+        standing=read.standing,
+        lines=read.lines[:_MOST_SESSIONS],
+        complete=len(read.lines) <= _MOST_SESSIONS,
+    )
+    click.echo(json.dumps(_as_json(report), indent=2, ensure_ascii=False) if as_json else _as_text(report))
+
+
+def _as_text(report: _Report) -> str:
+    now = report.standing
+    parts = [
+        person_title(report.person),
+        f"Of the grants that count at {when(report.at)}: {unit_hours(now.granted)} unit-hours, of which "
+        f"{unit_hours(now.used)} used, {unit_hours(now.held)} held by open sessions, {unit_hours(now.left)} left"
+        + (f"; the first of them ends at {when(now.ends_at)}." if now.ends_at else "."),
+        "",
+    ]
+    since = f" since {when(report.since)}" if report.since else ""
+    if not report.lines:
+        return "\n".join([*parts, f"No sessions{since}."])
+    header = ("REFERENCE", "SERVER", "SITE", "FLAVOUR", "WEIGHT", "STATE", "STARTED", "ENDED", "SECONDS", "UNIT-HOURS")
+    parts += [table(header, [_row(line) for line in report.lines]), "", f"{_totals(report)}{since}."]
+    if not report.complete:
+        parts.append(f"Only the newest {_MOST_SESSIONS:,} are shown and counted; choose fewer with --since.")
+    return "\n".join(parts)
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    cost = f"open, holds {unit_hours(line.amount)}" if _is_open(line) else unit_hours(line.charged or 0)
+    seconds = whole_seconds(line.ended_at - line.started_at) if line.started_at and line.ended_at else None
+    return (
+        reference(line.hold), line.server or DEFAULT_SERVER, line.site, line.flavour,
+        decimal(line.weight_milli / 1000, 3), line.state, when(line.started_at), when(line.ended_at),
+        "" if seconds is None else str(seconds), cost,
+    )  # fmt: skip
+
+
+def _totals(report: _Report) -> str:
+    opened = sum(map(_is_open, report.lines))
+    text = f"{len(report.lines) - opened} ended sessions cost {unit_hours(report.total('charged'))} unit-hours"
+    if report.total("overrun"):
+        text += f", {unit_hours(report.total('overrun'))} of it without cover"
+    return text + f"; {opened} open ones hold {unit_hours(report.total('held'))}"
+
+
+def _as_json(report: _Report) -> dict[str, Any]:
+    person, now = report.person, report.standing
+    return {
+        "person": {
+            "id": person.id,
+            "user_name": person.user_name,
+            "name": person.facts.name,
+            "institution": person.facts.home_organisation,
+        },
+        "at": when(report.at),
+        "since": when(report.since) or None,
+        "complete": report.complete,
+        "standing": {
+            **{name: _amount(getattr(now, name)) for name in ("granted", "used", "held", "left")},
+            "ends_at": when(now.ends_at) or None,
+        },
+        "sessions": [_line_as_json(line) for line in report.lines],
+        "totals": {
+            "sessions": len(report.lines),
+            "open": sum(map(_is_open, report.lines)),
+            **{name: _amount(report.total(name)) for name in ("charged", "overrun", "held")},
+        },
+    }
+
+
+def _line_as_json(line: Line) -> dict[str, Any]:
+    is_open = _is_open(line)
+    return {
+        "attempt": line.hold,
+        "reference": reference(line.hold),
+        **{name: getattr(line, name) for name in ("server", "site", "flavour", "weight_milli", "state", "source")},
+        "open": is_open,
+        **{
+            name: when(getattr(line, name)) or None for name in ("reserved_at", "started_at", "ended_at", "lease_until")
+        },
+        "held": _amount(line.amount if is_open else 0),
+        "charged": None if is_open else _amount(line.charged or 0),
+        "overrun": _amount(line.overrun),
+    }
+
+
+def _amount(milli_unit_seconds: int) -> dict[str, float | int]:
+    hours = round(float(to_unit_hours(milli_unit_seconds)), 6)
+    return {"unit_hours": hours, "milli_unit_seconds": milli_unit_seconds}
+
+
+def _is_open(line: Line) -> bool:
+    return line.charged is None

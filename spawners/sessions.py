@@ -14,11 +14,13 @@ from sqlalchemy.exc import IntegrityError
 
 from federation.clock import Clock, system_clock
 from federation.database import Database
+from federation.ids import reference
 from spawners.tables import EndReason, SessionState, SessionTable
 
 __all__ = ["Server", "Session", "SessionExists", "Sessions"]
 
 _DETAIL_CHARACTERS = 2000
+_MISREAD = str.maketrans("018", "OIB")  # references have none of these digits
 
 
 class SessionExists(Exception):
@@ -105,6 +107,25 @@ class Sessions:
                 .limit(limit)
             ).all()
         return [_session(row) for row in rows]
+
+    def recent(self, *, person_id: str | None = None, site: str | None = None, ended: int = 0) -> list[Session]:
+        """Attempts that have not ended, then the last `ended` of those that have; each part newest first."""
+        wanted = [SessionTable.person_id == person_id] if person_id is not None else []
+        wanted += [SessionTable.site == site] if site is not None else []
+        of_these = select(SessionTable.__table__).where(*wanted)
+        newest = SessionTable.created_at.desc()
+        still_open = of_these.where(SessionTable.ended_at.is_(None)).order_by(newest)
+        over = of_these.where(SessionTable.ended_at.is_not(None)).order_by(SessionTable.ended_at.desc()).limit(ended)
+        with self._database.read() as connection:
+            return [_session(row) for query in (still_open, over) for row in connection.execute(query)]
+
+    def with_reference(self, code: str) -> list[Session]:
+        """The attempts whose short reference this is, however people wrote it; two are possible and most unlikely."""
+        wanted = code.strip().upper().translate(_MISREAD)
+        with self._database.read() as connection:
+            attempts = connection.execute(select(SessionTable.attempt)).scalars()
+            found = [attempt for attempt in attempts if reference(attempt) == wanted]
+        return self._all(SessionTable.attempt.in_(found)) if found else []
 
     # --- writing --------------------------------------------------------------------------------------------
 

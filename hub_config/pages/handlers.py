@@ -25,6 +25,8 @@ __all__ = ["AskHandler", "HomeHandler", "SpawnFormHandler", "StartHandler", "Sta
 _COMING = ("spawn", "check")
 """What JupyterHub calls a server that will be there soon: it starts, or a restarted hub is looking for it."""
 
+_CANCEL_SECONDS = 5
+
 STATIC_FOLDER = Path(__file__).parent / "static"
 
 
@@ -105,8 +107,10 @@ class StopHandler(Page):
         await self.look(self._write_reason, spawner)
         if spawner.pending == "spawn" and spawner._spawn_future:
             spawner._spawn_future.cancel()
+            # Only when the cancelled start is over does JupyterHub let the server be stopped.
+            await asyncio.wait([spawner._spawn_future], timeout=_CANCEL_SECONDS)
             await asyncio.sleep(0)
-        if spawner.pending != "stop" and spawner.active:
+        if not spawner.pending and spawner.active:
             await self.stop_single_user(user, server)
         self.redirect(url_path_join(self.hub.base_url, "home"))
 

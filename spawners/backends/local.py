@@ -7,11 +7,12 @@ the hub. Production mode refuses local sites.
 import asyncio
 import os
 import shutil
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from jupyterhub.utils import url_path_join
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from traitlets import Instance, Integer, Unicode
 
 from federation.errors import Failure
@@ -86,7 +87,7 @@ class LocalSpawner(ChildSpawner):
                 raise await self._ended_early(seen)
             if address is None:
                 address = await asyncio.to_thread(self._find, seen)
-            elif await self._answers(address):
+            elif await asyncio.to_thread(self._answers, address):
                 await asyncio.to_thread(self.context.sessions.answered, attempt)
                 return f"http://{address[0]}:{address[1]}"
             await asyncio.sleep(_LOOK_SECONDS)
@@ -133,14 +134,15 @@ class LocalSpawner(ChildSpawner):
             )
         return address
 
-    async def _answers(self, address: tuple[str, int]) -> bool:
-        url = url_path_join(f"http://{address[0]}:{address[1]}", self.server.base_url, "api")
-        client = AsyncHTTPClient()
+    def _answers(self, address: tuple[str, int]) -> bool:
+        connection = HTTPConnection(*address, timeout=_ANSWER_SECONDS)
         try:
-            answer = await client.fetch(url, raise_error=False, request_timeout=_ANSWER_SECONDS)
-        except (OSError, HTTPClientError):
+            connection.request("GET", url_path_join(self.server.base_url, "api"))
+            return connection.getresponse().status < HTTPStatus.INTERNAL_SERVER_ERROR
+        except (OSError, HTTPException):
             return False
-        return bool(answer.code < 500)
+        finally:
+            connection.close()
 
     async def _ended_early(self, seen: Observation) -> Failure:
         log = await asyncio.to_thread(self.processes.log_tail, self.session.attempt, _LOG_CHARACTERS)

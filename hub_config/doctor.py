@@ -1,0 +1,422 @@
+"""`nbfed doctor`: looks at an installation, and says what is wrong and what to do. It makes nothing and changes nothing.
+
+Each check takes what it looks at as arguments and returns one or more `Check`s; `examine` puts them together. A check
+never raises: what it cannot find out is its answer.
+"""
+
+import os
+import platform
+import shutil
+import stat
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import httpx
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from sqlalchemy import insert
+from sqlalchemy.engine import make_url
+
+from federation import migrations
+from federation.audit import AuditTable
+from federation.clock import Clock
+from federation.commands import plain
+from federation.database import Database, DatabaseUnavailable
+from federation.settings import LocalSite
+from hub_config.banner import check_local_sites
+from hub_config.settings import Settings, SettingsError
+from hub_config.wiring import environments_folder
+
+__all__ = ["Check", "State", "examine", "report"]
+
+PRODUCT = "notebooks-federation"
+SHOWN = ("jupyterhub", "oauthenticator", "batchspawner", "wrapspawner", "jupyterhub-kubespawner", "sqlalchemy")
+LITTLE_DISK_BYTES = 2**30
+CLOCK_WARN = timedelta(seconds=5)
+CLOCK_FAIL = timedelta(minutes=1)
+LOOPBACK = "127.0.0.1"
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one look found. `advice` is what to do; empty where all is well."""
+
+    name: str
+    state: State
+    text: str
+    advice: str = ""
+
+
+def examine(
+    load: Callable[[], Settings],
+    open_database: Callable[[Settings], Database],
+    client: httpx.Client,
+    clock: Clock,
+) -> Iterator[Check]:
+    """All checks, in the order in which their failures explain each other.
+
+    Parameters
+    ----------
+    load, open_database
+        May raise `SettingsError`.
+    client
+        Asks the hub and the proxy.
+    """
+    yield from versions(metadata.version, _requirements())
+    try:
+        settings = load()
+    except SettingsError as error:
+        yield Check("configuration", State.FAIL, str(error), "Mend it; `nbfed config check` looks at it alone.")
+        return
+    yield Check("configuration", State.OK, f"{settings.file}, {settings.yaml.federation.mode} mode")
+    root = settings.state.root
+    yield state_folder(root)
+    yield secrets(root / "secrets")
+    yield free_disk(root, lambda folder: shutil.disk_usage(folder).free)
+    yield from database(settings, open_database, clock())
+    yield environments(settings)
+    answer = ask(client, settings.base_url + "hub/api")
+    yield hub(answer, settings, metadata.version("jupyterhub"))
+    yield proxy(client, settings)
+    yield worker_token(client, settings)
+    yield time_of_day(answer, clock())
+
+
+def report(checks: Sequence[Check]) -> str:
+    """The checks as a table, with what to do below each that is not well, and how many there are of each kind."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.state:<4}  {check.name:<{width}}  " + _indented(check.text, width + 8))
+        if check.advice:
+            lines.append(" " * (width + 8) + _indented(check.advice, width + 8))
+    counts = Counter(check.state for check in checks)
+    return "\n".join([*lines, "", ", ".join(f"{counts[state]} {state}" for state in State)])
+
+
+def _indented(text: str, blanks: int) -> str:
+    return ("\n" + " " * blanks).join(plain(line) for line in text.splitlines())
+
+
+# --- the program --------------------------------------------------------------------------------------------
+
+
+def versions(installed: Callable[[str], str], requirements: dict[str, SpecifierSet]) -> Iterator[Check]:
+    """Python, the product, and the packages that it extends, against what the product needs."""
+    python = platform.python_version()
+    yield _version("python", python, requirements.get("python"))
+    for name in (PRODUCT, *SHOWN):
+        try:
+            yield _version(name, installed(name), requirements.get(name))
+        except metadata.PackageNotFoundError:
+            yield Check(name, State.FAIL, "is not installed", "`make setup` installs what is needed.")
+
+
+def _version(name: str, found: str, needed: SpecifierSet | None) -> Check:
+    if needed is None or needed.contains(found, prereleases=True):
+        return Check(name, State.OK, found)
+    return Check(name, State.FAIL, f"{found}, and {needed} is needed", "`make setup` installs what is needed.")
+
+
+def _requirements() -> dict[str, SpecifierSet]:
+    """What the installed product says that it needs, `python` included; nothing where it is not installed."""
+    try:
+        described = metadata.metadata(PRODUCT)
+    except metadata.PackageNotFoundError:
+        return {}
+    needed = [Requirement(text) for text in described.get_all("Requires-Dist") or []]
+    found = {each.name: each.specifier for each in needed if each.marker is None or each.marker.evaluate()}
+    return {**found, "python": SpecifierSet(described["Requires-Python"] or "")}
+
+
+# --- the state folder ---------------------------------------------------------------------------------------
+
+
+def state_folder(root: Path) -> Check:
+    """Whether files can be made in it."""
+    name = "state folder"
+    if not root.exists():
+        return Check(name, State.WARN, f"{root} is not there yet", "The first `nbfed up` makes it.")
+    try:
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        return Check(
+            name,
+            State.FAIL,
+            f"no file can be made in {root}: {error.strerror}",
+            "The account that runs the service must own it; NBFED_HOME names another.",
+        )
+    return Check(name, State.OK, str(root))
+
+
+def secrets(folder: Path) -> Check:
+    """Whether only their owner can read them."""
+    name = "secrets"
+    try:
+        files = sorted(folder.iterdir())
+        open_to_others = [path for path in (folder, *files) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    except FileNotFoundError:
+        return Check(name, State.OK, "none were made yet")
+    except OSError as error:
+        return Check(name, State.FAIL, f"{folder} cannot be read: {error.strerror}", "Its owner must run the service.")
+    if open_to_others:
+        names = ", ".join(f"{path} (mode {stat.S_IMODE(path.stat().st_mode):o})" for path in open_to_others)
+        return Check(
+            name,
+            State.FAIL,
+            f"other accounts may read {names}",
+            f"chmod 700 {folder}; chmod 600 {folder}/*. If others use this machine, remove the files that they could "
+            "read while the service is stopped; the next start makes new ones.",
+        )
+    return Check(name, State.OK, f"{len(files)}, for their owner alone")
+
+
+def free_disk(folder: Path, free_bytes: Callable[[Path], int]) -> Check:
+    """How much room there is for books, logs and people's files."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        free = free_bytes(there)
+    except OSError as error:
+        return Check(
+            "free disk", State.FAIL, f"of {there} cannot be told: {error.strerror}", "Look at the file system."
+        )
+    text = f"{free / 2**30:.1f} GiB at {there}"
+    if free < LITTLE_DISK_BYTES:
+        return Check("free disk", State.WARN, text, "Make room: without any, sessions and the books stop.")
+    return Check("free disk", State.OK, text)
+
+
+# --- the database -------------------------------------------------------------------------------------------
+
+
+def database(settings: Settings, open_database: Callable[[Settings], Database], now: datetime) -> Iterator[Check]:
+    """Whether it answers, has the tables that are needed, and takes a write, which is rolled back."""
+    missing = Check(
+        "database", State.FAIL, "there is none yet", "The first `nbfed up` makes it, or `nbfed db upgrade`."
+    )
+    if _is_in_state_folder(settings) and not settings.state.root.is_dir():
+        yield missing
+        return
+    try:
+        opened = open_database(settings)
+    except SettingsError as error:
+        yield Check("database", State.FAIL, str(error), "Mend the address, or what it names.")
+        return
+    try:
+        if _file_is_missing(opened):
+            yield missing
+        else:
+            yield from _opened(opened, now)
+    finally:
+        opened.dispose()
+
+
+def _is_in_state_folder(settings: Settings) -> bool:
+    return not os.environ.get("NBFED_DATABASE_URL") and not settings.yaml.database.url_file
+
+
+def _file_is_missing(opened: Database) -> bool:
+    """Looked at first, since SQLite makes a file where there is none."""
+    file = make_url(opened.url).database
+    return opened.is_sqlite and bool(file) and not Path(str(file)).exists()
+
+
+def _opened(opened: Database, now: datetime) -> Iterator[Check]:
+    place = make_url(opened.url).render_as_string(hide_password=True)
+    try:
+        migrations.check(opened)
+    except DatabaseUnavailable as error:
+        yield Check("database", State.FAIL, f"{place}: {error}", "Is its server running, and its disk sound?")
+        return
+    except migrations.OutdatedSchema as error:
+        yield Check("database", State.FAIL, f"{place}: its tables are not those that are needed", str(error))
+        return
+    yield Check("database", State.OK, f"{place}, its tables are those that are needed")
+    yield _takes_a_write(opened, now)
+
+
+def _takes_a_write(opened: Database, now: datetime) -> Check:
+    name = "database write"
+    try:
+        with opened.write() as connection:
+            undone = connection.begin_nested()
+            row = {"act": "doctor", "actor": "doctor", "target": "", "reason": "rolled back", "details": {}}
+            connection.execute(insert(AuditTable).values(at=now, **row))
+            undone.rollback()
+        return Check(name, State.OK, "taken, and rolled back")
+    except DatabaseUnavailable as error:
+        return Check(
+            name,
+            State.FAIL,
+            f"not taken: {error}",
+            "While this lasts nothing can start. If it is locked, a process has held it for longer than "
+            "database.busy_seconds: look for one with `lsof` on the file, or for a backup that runs.",
+        )
+
+
+# --- local sites --------------------------------------------------------------------------------------------
+
+
+def environments(settings: Settings) -> Check:
+    """Whether the environments of local sites are installed, and sessions may use them."""
+    name = "environments"
+    if not any(isinstance(site, LocalSite) for site in settings.yaml.sites.values()):
+        return Check(name, State.OK, "not needed here: there is no local site")
+    folder = environments_folder()
+    locals_ = {key: each.local.prefix for key, each in settings.yaml.environments.items() if each.local}
+    missing = [key for key, prefix in locals_.items() if not (folder / prefix / "bin" / "python").exists()]
+    if missing:
+        return Check(
+            name,
+            State.FAIL,
+            f"not installed below {folder}: {', '.join(missing)}",
+            "`make setup` installs those of the demo; NBFED_ENVIRONMENTS names their folder.",
+        )
+    root = settings.state.root
+    if (root / "sessions").is_dir() and (root / "homes").is_dir():
+        try:
+            check_local_sites(settings)
+        except SettingsError as error:
+            return Check(name, State.FAIL, "local sessions cannot use them", str(error))
+    return Check(name, State.OK, f"{', '.join(locals_)} below {folder}")
+
+
+# --- the running service ------------------------------------------------------------------------------------
+
+
+def ask(client: httpx.Client, url: str, **options: Any) -> httpx.Response | str:
+    """The answer, or why there is none."""
+    try:
+        return client.get(url, **options)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return str(error) or type(error).__name__
+
+
+def hub(answer: httpx.Response | str, settings: Settings, installed: str) -> Check:
+    """Whether the hub answers at the address that people type, and is the one that is installed."""
+    name, url = "hub", settings.base_url
+    if isinstance(answer, str):
+        return Check(
+            name,
+            State.FAIL,
+            f"nothing answers at {url}: {answer}",
+            f"`nbfed up` starts it. If it runs: {settings.state.root / 'logs'} has its logs, and federation.base_url "
+            "must be the address of its proxy.",
+        )
+    version = _hub_version(answer)
+    if version is None:
+        return Check(
+            name,
+            State.FAIL,
+            f"what answers at {url} is not a hub: HTTP {answer.status_code}",
+            f"Look into {settings.state.root / 'logs'}; or another program has this port, and federation.base_url in "
+            f"{settings.file} can name another.",
+        )
+    if version != installed:
+        return Check(
+            name, State.WARN, f"{url} runs {version}, and {installed} is installed", "Start the service again."
+        )
+    return Check(name, State.OK, f"JupyterHub {version} at {url}")
+
+
+def _hub_version(answer: httpx.Response) -> str | None:
+    try:
+        content = answer.json()
+    except ValueError:
+        return None
+    found = content.get("version") if isinstance(content, dict) and answer.status_code == httpx.codes.OK else None
+    return found if isinstance(found, str) else None
+
+
+def proxy(client: httpx.Client, settings: Settings) -> Check:
+    """Whether the proxy takes this installation's token at its API port."""
+    name, port = "proxy API", settings.yaml.listen.proxy_api_port
+    token = existing_secret(settings, "proxy_token")
+    answer = ask(client, f"http://{LOOPBACK}:{port}/api/routes", headers={"Authorization": f"token {token or ''}"})
+    if isinstance(answer, str):
+        advice = "`nbfed up` starts the proxy, and starts it again when it ends."
+        return Check(name, State.FAIL, f"nothing answers at port {port}: {answer}", advice)
+    if answer.status_code != httpx.codes.OK:
+        return Check(
+            name,
+            State.FAIL,
+            f"port {port} refuses our token: HTTP {answer.status_code}",
+            "Another installation or program has this port: choose another with listen.proxy_api_port in "
+            f"{settings.file}. Or the token was changed while the proxy ran: start the service again.",
+        )
+    return Check(name, State.OK, f"answers at port {port}")
+
+
+def worker_token(client: httpx.Client, settings: Settings) -> Check:
+    """Whether the hub lets the worker do its work; without that leases are not renewed."""
+    name, port = "worker token", settings.yaml.listen.hub_port
+    token = existing_secret(settings, "worker_token")
+    if token is None:
+        return Check(name, State.WARN, "was not made yet", "The first `nbfed up` makes it.")
+    answer = ask(
+        client,
+        f"http://{LOOPBACK}:{port}/hub/api/users",
+        params={"state": "active", "limit": 1},
+        headers={"Authorization": f"token {token}"},
+    )
+    if isinstance(answer, str):
+        return Check(name, State.WARN, f"the hub does not answer at port {port}: {answer}", "Start the hub first.")
+    if answer.status_code != httpx.codes.OK:
+        return Check(
+            name,
+            State.FAIL,
+            f"the hub at port {port} refuses it: HTTP {answer.status_code}",
+            "The hub runs with another one: give both the same NBFED_HOME (or NBFED_WORKER_TOKEN), and start the "
+            "service again. Until then leases are not renewed.",
+        )
+    return Check(name, State.OK, "accepted by the hub")
+
+
+def existing_secret(settings: Settings, name: str) -> str | None:
+    """A secret of the state folder as `StateFolder.secret` gives it, but never made; None where there is none."""
+    try:
+        content = (settings.state.root / "secrets" / name).read_text().strip()
+    except OSError:
+        content = ""
+    return os.environ.get(f"NBFED_{name.upper()}") or content or None
+
+
+def time_of_day(answer: httpx.Response | str, now: datetime) -> Check:
+    """Whether this machine and the hub have the same time; times of different machines meet in the books."""
+    here = now.astimezone()
+    text = f"{here.isoformat(timespec='seconds')} ({here.tzname()})"
+    there = _date(answer)
+    if there is None:
+        return Check("clock", State.OK, f"{text}; compared with nothing, since the hub did not tell its own")
+    apart = abs(now - there)
+    text += f", {apart.total_seconds():.0f} s from the hub's"
+    advice = "Let both machines follow NTP: charges are made of the times of several machines."
+    if apart > CLOCK_FAIL:
+        return Check("clock", State.FAIL, text, advice)
+    return Check("clock", State.WARN, text, advice) if apart > CLOCK_WARN else Check("clock", State.OK, text)
+
+
+def _date(answer: httpx.Response | str) -> datetime | None:
+    """What the answer says that the time is."""
+    if isinstance(answer, str) or "Date" not in answer.headers:
+        return None
+    try:
+        told = parsedate_to_datetime(answer.headers["Date"])
+    except ValueError:
+        return None
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
