@@ -54,13 +54,12 @@ class _Commands(click.Group):
 class Installation:
     """What the commands of the houses work with (their `Shop`): each part is made when a command first asks for it."""
 
+    def __init__(self, *, clock: Clock = system_clock) -> None:
+        self.clock = clock
+
     @cached_property
     def settings(self) -> Settings:
         return _load()
-
-    @property
-    def clock(self) -> Clock:
-        return system_clock
 
     @property
     def database(self) -> Database:
@@ -85,8 +84,7 @@ class Installation:
 
     @cached_property
     def _house(self) -> House:
-        with _readable_address(self.settings):
-            return house(self.settings, actor="nbfed", clock=self.clock)
+        return _house(self.settings, "nbfed", self.clock)
 
     @cached_property
     def _checked_house(self) -> House:
@@ -103,12 +101,17 @@ def _load(file: Path | None = None) -> Settings:
         raise SettingsError(f"{name}: this is not UTF-8 text: byte {error.start}. Save it as UTF-8.") from error
 
 
+def _house(settings: Settings, actor: str, clock: Clock = system_clock) -> House:
+    with _readable_places(settings):
+        return house(settings, actor=actor, clock=clock)
+
+
 @contextmanager
-def _readable_address(settings: Settings) -> Iterator[None]:
-    """Say where a database's address comes from that cannot be used, and never the address: it may hold a password."""
+def _readable_places(settings: Settings) -> Iterator[None]:
+    """Say what is wrong with the state folder or the database's address, which is not shown: it may hold a password."""
     try:
         yield
-    except (ArgumentError, ImportError) as error:
+    except (ArgumentError, ImportError, ValueError) as error:
         why = "it is not an SQLAlchemy URL that this program can use"
         why += f": {error}" if isinstance(error, ImportError) else ", such as postgresql+psycopg://name@host/database"
         raise SettingsError(
@@ -143,8 +146,9 @@ def up(config: Path | None) -> None:
     from hub_config.supervisor import up as supervise
 
     settings = _load(config)
-    check_local_sites(settings)
-    parts = house(settings, actor="nbfed up")
+    with _readable_places(settings):
+        check_local_sites(settings)
+    parts = _house(settings, "nbfed up")
     migrations.upgrade(parts.database)
     parts.publish_rates()
 
@@ -160,7 +164,7 @@ def worker() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = _load()
-    parts = house(settings, actor="worker")
+    parts = _house(settings, "worker")
     migrations.check(parts.database)
     run_worker([upkeep(parts).run_once], interval_seconds=settings.yaml.worker.interval_seconds)
 
@@ -185,7 +189,7 @@ def check(ctx: click.Context, file: Path | None) -> None:
     """Check FILE, else what NBFED_CONFIG names, else the demo's, and the files that it names. Changes nothing."""
     try:
         settings = _load(file)
-        complaints = list(_complaints_about_files(settings))
+        complaints = [*_complaints_about_secrets(settings), *_complaints_about_files(settings)]
     except SettingsError as error:
         complaints = str(error).splitlines()
     if complaints:
@@ -203,34 +207,35 @@ def schema() -> None:
     click.echo(json.dumps({**head, **{k: v for k, v in described.items() if k not in head}}, indent=2))
 
 
-def _complaints_about_files(settings: Settings) -> Iterator[str]:
-    """What is wrong with the files that federation.yaml names: a line for each, not only for the first."""
+def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
+    """What is wrong with the secrets that federation.yaml names: a line for each, not only for the first."""
     yaml = settings.yaml
-    secrets = {
+    named = {
         f"identity.providers.{each.id}.client_secret_file": each.client_secret_file for each in yaml.identity.providers
     }
-    secrets["database.url_file"] = yaml.database.url_file
-    try:
-        _ = settings.public_port
-    except ValueError as error:
-        yield f"{settings.file}: federation.base_url: {error}"
-    for key, file in secrets.items():
+    for key, file in {"database.url_file": yaml.database.url_file, **named}.items():
         try:
             if file is not None:
                 settings.read_secret(file, key)
         except SettingsError as error:
             yield str(error)
-    texts = {f"federation.terms.files.{key}": file for key, file in _terms(yaml).items()}
+
+
+def _complaints_about_files(settings: Settings) -> Iterator[str]:
+    """What is wrong with the other files and addresses that federation.yaml names."""
+    yaml = settings.yaml
+    terms = yaml.federation.terms.files if yaml.federation.terms else {}
+    named = {f"federation.terms.files.{language}": file for language, file in terms.items()}
     batch = {name: site for name, site in yaml.sites.items() if isinstance(site, BatchSite)}
-    texts |= {f"sites.{name}.login.host_key_file": site.login.host_key_file for name, site in batch.items()}
-    for key, file in texts.items():
+    named |= {f"sites.{name}.login.host_key_file": site.login.host_key_file for name, site in batch.items()}
+    for key, file in named.items():
         path = settings.file.parent / file
         if not path.is_file():
             yield f"{settings.file}: {key}: there is no file {path}"
-
-
-def _terms(yaml: FederationYaml) -> dict[str, str]:
-    return yaml.federation.terms.files if yaml.federation.terms else {}
+    try:
+        _ = settings.public_port
+    except ValueError as error:
+        yield f"{settings.file}: federation.base_url: {error}"
 
 
 def _summary(settings: Settings) -> str:
@@ -263,7 +268,7 @@ def doctor(ctx: click.Context) -> None:
 
 
 def _open_database(settings: Settings) -> Database:
-    with _readable_address(settings):
+    with _readable_places(settings):
         return Database(settings.database_url, busy_seconds=settings.yaml.database.busy_seconds)
 
 

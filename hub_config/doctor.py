@@ -1,4 +1,4 @@
-"""`nbfed doctor`: looks at an installation, and says what is wrong and what to do. It makes nothing and changes nothing.
+"""`nbfed doctor`: looks at an installation, and says what is wrong and what to do. It makes and changes nothing.
 
 Each check takes what it looks at as arguments and returns one or more `Check`s; `examine` puts them together. A check
 never raises: what it cannot find out is its answer.

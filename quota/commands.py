@@ -89,7 +89,7 @@ def _complaint(hours: Decimal) -> str:
 
 
 def unit_hours(milli_unit_seconds: int) -> str:
-    """An amount as operators read it, in unit-hours with at most three decimals; what is less but not nothing says so."""
+    """An amount in unit-hours, as operators read it: at most three decimals; what is less, but not nothing, says so."""
     if 0 < milli_unit_seconds < from_unit_hours(Decimal("0.001")):
         return "<0.001"
     return decimal(float(to_unit_hours(milli_unit_seconds)), 3)

@@ -22,7 +22,7 @@ NO_GRANT = Problem(
     code="no-grant",
     status=403,
     text=_("You have no quota for notebooks yet."),
-    advice=_("Your access page says what is missing and whom to ask."),
+    advice=_("The page “Where to ask” says what is missing."),
 )
 
 GRANT_ENDED = Problem(

@@ -13,7 +13,7 @@ NOT_ELIGIBLE = Problem(
     code="not-eligible",
     status=403,
     text=_("You are signed in, but notebooks are not open to you yet: {missing}"),
-    advice=_("Your access page says what is missing and whom to ask."),
+    advice=_("The page “Where to ask” says what is missing."),
 )
 
 FLAVOUR_NEEDS_TIER = Problem(

@@ -5,6 +5,7 @@ Amounts are turned into unit-hours and texts here, so that templates only arrang
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import floor
 
 from federation.i18n import gettext
 from federation.ids import reference
@@ -323,7 +324,7 @@ def _quota(standing: Standing) -> QuotaView:
         granted=float(to_unit_hours(standing.granted)),
         used=float(to_unit_hours(standing.used)),
         held=float(to_unit_hours(standing.held)),
-        left=float(to_unit_hours(standing.left)),
+        left=floor(to_unit_hours(standing.left) * 100) / 100,  # what is left is never rounded up
         ends_at=standing.ends_at,
     )
 

@@ -19,6 +19,10 @@ def sign_in(page: Page, service: Service, name: str) -> None:
     expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
 
 
+def _bytes(frame: str | bytes) -> bytes:
+    return frame.encode() if isinstance(frame, str) else frame
+
+
 def test_a_researcher_starts_works_stops_and_reads_the_cost(page: Page, service: Service, shoot: Shoot) -> None:
     page.goto(service.base_url)
     shoot(page, "01-sign-in")
@@ -34,12 +38,16 @@ def test_a_researcher_starts_works_stops_and_reads_the_cost(page: Page, service:
     expect(page.locator(".jp-Launcher")).to_be_visible(timeout=60_000)
     page.screenshot(path="screenshots/04-jupyterlab.png")
 
-    page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
-    expect(page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')).to_be_visible(timeout=60_000)
+    # JupyterLab shows a kernel as idle before it is connected, and drops what is run until then.
+    with page.expect_websocket(lambda socket: "/channels" in socket.url, timeout=60_000) as kernel:
+        page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
+    kernel.value.wait_for_event("framereceived", lambda frame: b"kernel_info_reply" in _bytes(frame), timeout=60_000)
     cell = page.locator(".jp-Notebook .cm-content").first
     cell.click()
-    page.keyboard.type("import palmerpenguins as p; print('rows', len(p.load_penguins()))")
-    page.keyboard.press("Shift+Enter")
+    expect(page.locator(".jp-Notebook .cm-editor.cm-focused")).to_be_visible()
+    page.keyboard.insert_text("import palmerpenguins as p; print('rows', len(p.load_penguins()))")
+    expect(cell).to_contain_text("palmerpenguins")
+    page.get_by_role("button", name="Run this cell and advance").click()
     expect(page.locator(".jp-OutputArea-output")).to_contain_text("rows 344", timeout=60_000)
     page.screenshot(path="screenshots/05-notebook.png")
 
