@@ -1,4 +1,4 @@
-"""Texts in the reader's language: gettext catalogues, and which language the present request is read in.
+"""Texts in the reader's language: gettext catalogues, and which language a request is read in.
 
 Message ids are the English texts. Catalogues are kept as .po files and compiled in memory when first used, so there is
 no build step to forget. The language is a context variable: a task that a request starts speaks that request's language.
@@ -53,7 +53,7 @@ def language_name(language: str) -> str:
 
 
 def negotiate(chosen: str | None, accept_language: str, offered: Sequence[str]) -> str:
-    """The language for a request: what the person chose, else the browser's best (RFC 9110, 12.5.4), else the first offered."""
+    """The language for a request: what was chosen, else the browser's best (RFC 9110, 12.5.4), else the first offered."""
     if chosen in offered and chosen:
         return chosen
     wishes: list[tuple[float, str]] = []

@@ -75,7 +75,7 @@ def user_name(preferred: str, key: str, *, suffix_characters: int = _SUFFIX_CHAR
     Valid for any input: lower case ASCII letters, digits and hyphens, at most 24 + 1 + the suffix. Two persons whose
     preferred names slug alike still differ in the suffix.
     """
-    slug = slugify(preferred.split("@")[0], max_length=_SLUG_CHARACTERS, word_boundary=True) or "user"
+    slug = slugify(preferred.partition("@")[0], max_length=_SLUG_CHARACTERS, word_boundary=True) or "user"
     return f"{slug}-{key[:suffix_characters]}"
 
 

@@ -83,8 +83,12 @@ class FederationSection(Section):
 
 
 class ListenSection(Section):
-    """Loopback ports of the processes behind the public address."""
+    """Where the processes listen; all but the proxy only on loopback."""
 
+    public_ip: str | None = Field(None, description="where the proxy listens, if not on the host of base_url")
+    public_port: Port | None = Field(
+        None, description="the proxy's port, if not that of base_url: behind something that ends TLS, for instance"
+    )
     proxy_api_port: Port = 8001
     hub_port: Port = 8081
     sign_in_port: Port = Field(9400, description="the demo sign-in")

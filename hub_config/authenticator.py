@@ -5,6 +5,7 @@ oauthenticator keeps its flow (PKCE, state, token exchange); what is ours is wha
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -135,9 +136,12 @@ def _configured(settings: Settings) -> tuple[Provider, str, dict[str, str], str]
     provider = providers[0]
     issuer = provider.issuer or _PRESETS[provider.preset]
     key = f"identity.providers.{provider.id}"
-    if provider.client_secret_file is None:
-        raise SettingsError(f"{settings.file}: {key}.client_secret_file is missing")
-    secret = settings.read_secret(provider.client_secret_file, f"{key}.client_secret_file")
+    variable = "NBFED_CLIENT_SECRET_" + provider.id.upper().replace("-", "_")
+    secret = os.environ.get(variable, "")
+    if not secret and provider.client_secret_file is None:
+        raise SettingsError(f"{settings.file}: {key}.client_secret_file is missing, and {variable} is not set")
+    if not secret and provider.client_secret_file is not None:
+        secret = settings.read_secret(provider.client_secret_file, f"{key}.client_secret_file")
     try:
         answer = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=20).raise_for_status()
         endpoints = dict(answer.json())

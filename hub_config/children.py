@@ -72,7 +72,9 @@ def _proxy(settings: Settings) -> Child:
         "--log-level": "warn",
     }
     argv = [str(NODE), str(PROXY_SCRIPT), *(word for option in options.items() for word in option)]
-    environment = _environment(settings) | {"CONFIGPROXY_AUTH_TOKEN": settings.state.secret("proxy_token")}
+    # Nothing else: a database's password has no business in a process that faces the network.
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    environment["CONFIGPROXY_AUTH_TOKEN"] = settings.state.secret("proxy_token")
     return Child("proxy", argv, environment, 100, 5)
 
 

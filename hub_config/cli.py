@@ -24,7 +24,7 @@ from federation.database import Database, DatabaseUnavailable
 from federation.settings import BatchSite
 from federation.worker import run as run_worker
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
-from hub_config.wiring import House, house, upkeep
+from hub_config.wiring import House, environments_folder, house, upkeep
 from quota.commands import grant, statement
 from quota.ledger import Ledger
 from spawners.commands import sessions
@@ -146,6 +146,8 @@ def up(config: Path | None) -> None:
     from hub_config.supervisor import up as supervise
 
     settings = _load(config)
+    # Children start in another folder: a relative name would mean another one there.
+    os.environ["NBFED_ENVIRONMENTS"] = str(environments_folder())
     with _readable_places(settings):
         check_local_sites(settings)
     parts = _house(settings, "nbfed up")

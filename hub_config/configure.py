@@ -32,6 +32,7 @@ def configure(c: Any, settings: Settings) -> None:
     """
     parts = house(settings, actor="hub")
     migrations.check(parts.database)
+    parts.publish_rates()
     FederatedSpawner.context = parts.context()
     _configure_processes(c, settings)
     _configure_sessions(c, settings)
@@ -43,7 +44,8 @@ def configure(c: Any, settings: Settings) -> None:
 
 def remove_batchspawner_route() -> None:
     """Importing batchspawner adds /hub/api/batchspawner, which lets who holds a server's token set any attribute of
-    its spawner (batchspawner 1.3.0, api.py). Our launcher makes it needless."""
+    its spawner (batchspawner 1.3.0, api.py). Our launcher makes it needless.
+    """
     apihandlers.default_handlers[:] = [
         handler for handler in apihandlers.default_handlers if handler[0] != r"/api/batchspawner"
     ]

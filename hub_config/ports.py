@@ -26,7 +26,9 @@ class Port:
 
 
 def public_host(settings: Settings) -> str:
-    """The address that the proxy listens on: the host of `federation.base_url`, and the IPv4 loopback for localhost."""
+    """The address that the proxy listens on: `listen.public_ip`, else the host of `federation.base_url`."""
+    if settings.yaml.listen.public_ip:
+        return settings.yaml.listen.public_ip
     host = urlsplit(settings.base_url).hostname or LOOPBACK
     return LOOPBACK if host == "localhost" else host
 
@@ -34,8 +36,9 @@ def public_host(settings: Settings) -> str:
 def ports(settings: Settings) -> list[Port]:
     """Every port that is needed with these settings."""
     listen = settings.yaml.listen
+    public_setting = "listen.public_port" if listen.public_port else "federation.base_url"
     needed = [
-        Port(settings.public_port, public_host(settings), "federation.base_url"),
+        Port(settings.public_port, public_host(settings), public_setting),
         Port(listen.proxy_api_port, LOOPBACK, "listen.proxy_api_port"),
         Port(listen.hub_port, LOOPBACK, "listen.hub_port"),
     ]

@@ -58,13 +58,35 @@ class FederationYaml(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "FederationYaml":
-        complaints = []
-        for where, kind, names, known in self._references():
-            for name in names:
-                if name not in known:
-                    complaints.append(f"{where}: there is no {kind} {name!r}{_nearest(name, known)}")
+        complaints = [
+            f"{where}: there is no {kind} {name!r}{_nearest(name, known)}"
+            for where, kind, names, known in self._references()
+            for name in names
+            if name not in known
+        ]
         if complaints:
             raise ValueError("; ".join(complaints))
+        return self
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> "FederationYaml":
+        limits = self.limits
+        if limits.shortest_lease_minutes > limits.lease_minutes:
+            raise ValueError("limits.shortest_lease_minutes is longer than limits.lease_minutes: nothing could start")
+        if self.worker.interval_seconds * 4 > limits.lease_minutes * 60:
+            raise ValueError(
+                "worker.interval_seconds is more than a quarter of limits.lease_minutes: leases would be renewed too late"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tiers_build_on_lower_ones(self) -> "FederationYaml":
+        names = list(self.tiers)
+        for name, tier in self.tiers.items():
+            if tier.needs in names and names.index(tier.needs) >= names.index(name):
+                raise ValueError(
+                    f"tiers.{name}.needs: {tier.needs} stands below it; tiers are listed from the lowest up"
+                )
         return self
 
     @model_validator(mode="after")
@@ -122,7 +144,8 @@ class Settings:
     def public_port(self) -> int:
         """The port that the proxy listens on."""
         address = urlsplit(self.base_url)
-        return address.port or (443 if address.scheme == "https" else 80)
+        standard = 443 if address.scheme == "https" else 80
+        return self.yaml.listen.public_port or address.port or standard
 
     @property
     def database_url(self) -> str:
@@ -209,7 +232,8 @@ def _complaint(name: str, root: yaml.Node | None, error: Any) -> str:
     if error["type"] == "value_error":
         return prefix + str(error["ctx"]["error"])
     got = "" if error["type"] in ("missing", "too_short") else f" (it is {error['input']!r})"
-    return f"{prefix}{error['msg'][0].lower()}" + +error["msg"][1:] + got
+    message: str = error["msg"]
+    return f"{prefix}{message[0].lower()}{message[1:]}{got}"
 
 
 def _place(root: yaml.Node | None, location: tuple[int | str, ...]) -> tuple[list[int | str], int]:

@@ -341,11 +341,10 @@ def _as_text(report: _Report) -> str:
         + (f"; the first of them ends at {when(now.ends_at)}." if now.ends_at else "."),
         "",
     ]
-    since = f" since {when(report.since)}" if report.since else ""
     if not report.lines:
-        return "\n".join([*parts, f"No sessions{since}."])
+        return "\n".join([*parts, f"No sessions since {when(report.since)}." if report.since else "No sessions."])
     header = ("REFERENCE", "SERVER", "SITE", "FLAVOUR", "WEIGHT", "STATE", "STARTED", "ENDED", "SECONDS", "UNIT-HOURS")
-    parts += [table(header, [_row(line) for line in report.lines]), "", f"{_totals(report)}{since}."]
+    parts += [table(header, [_row(line) for line in report.lines]), "", _totals(report)]
     if not report.complete:
         parts.append(f"Only the newest {_MOST_SESSIONS:,} are shown and counted; choose fewer with --since.")
     return "\n".join(parts)
@@ -362,11 +361,14 @@ def _row(line: Line) -> tuple[str, ...]:
 
 
 def _totals(report: _Report) -> str:
+    since = f" since {when(report.since)}" if report.since else ""
     opened = sum(map(_is_open, report.lines))
-    text = f"{len(report.lines) - opened} ended sessions cost {unit_hours(report.total('charged'))} unit-hours"
-    if report.total("overrun"):
-        text += f", {unit_hours(report.total('overrun'))} of it without cover"
-    return text + f"; {opened} open ones hold {unit_hours(report.total('held'))}"
+    cost, uncovered, held = (unit_hours(report.total(amount)) for amount in ("charged", "overrun", "held"))
+    without_cover = f" ({uncovered} of it without cover)" if report.total("overrun") else ""
+    return (
+        f"Sessions{since}: {len(report.lines) - opened} ended, which cost {cost} unit-hours{without_cover}; "
+        f"{opened} open, which hold {held}."
+    )
 
 
 def _as_json(report: _Report) -> dict[str, Any]:
@@ -378,12 +380,12 @@ def _as_json(report: _Report) -> dict[str, Any]:
             "name": person.facts.name,
             "institution": person.facts.home_organisation,
         },
-        "at": when(report.at),
-        "since": when(report.since) or None,
+        "at": _exact(report.at),
+        "since": _exact(report.since),
         "complete": report.complete,
         "standing": {
             **{name: _amount(getattr(now, name)) for name in ("granted", "used", "held", "left")},
-            "ends_at": when(now.ends_at) or None,
+            "ends_at": _exact(now.ends_at),
         },
         "sessions": [_line_as_json(line) for line in report.lines],
         "totals": {
@@ -401,9 +403,7 @@ def _line_as_json(line: Line) -> dict[str, Any]:
         "reference": reference(line.hold),
         **{name: getattr(line, name) for name in ("server", "site", "flavour", "weight_milli", "state", "source")},
         "open": is_open,
-        **{
-            name: when(getattr(line, name)) or None for name in ("reserved_at", "started_at", "ended_at", "lease_until")
-        },
+        **{name: _exact(getattr(line, name)) for name in ("reserved_at", "started_at", "ended_at", "lease_until")},
         "held": _amount(line.amount if is_open else 0),
         "charged": None if is_open else _amount(line.charged or 0),
         "overrun": _amount(line.overrun),
@@ -413,6 +413,11 @@ def _line_as_json(line: Line) -> dict[str, Any]:
 def _amount(milli_unit_seconds: int) -> dict[str, float | int]:
     hours = round(float(to_unit_hours(milli_unit_seconds)), 6)
     return {"unit_hours": hours, "milli_unit_seconds": milli_unit_seconds}
+
+
+def _exact(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC, to the microsecond where there are any: charges are made of these."""
+    return moment.astimezone(UTC).isoformat() if moment else None
 
 
 def _is_open(line: Line) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from quota.amounts import from_unit_hours
+from quota.page import DEFAULT_KEY
 from quota.settings import DefaultGrant
 
 __all__ = ["DefaultOfPeriod", "default_of_period", "period_bounds"]
@@ -46,7 +47,7 @@ def default_of_period(setting: DefaultGrant, person_id: str, now: datetime) -> D
         return None
     starts_at, ends_at = period_bounds(setting.period, now)
     return DefaultOfPeriod(
-        key=f"default:{setting.period}:{starts_at:%Y-%m-%d}:{person_id}",
+        key=f"{DEFAULT_KEY}{setting.period}:{starts_at:%Y-%m-%d}:{person_id}",
         amount=from_unit_hours(setting.amount_hours),
         starts_at=starts_at,
         ends_at=ends_at,

@@ -4,6 +4,7 @@ from federation.errors import Problem
 
 __all__ = [
     "GRANT_ENDED",
+    "NOT_IN_DEFAULT",
     "NO_GRANT",
     "QUOTA_HELD",
     "QUOTA_SPENT",
@@ -23,6 +24,13 @@ NO_GRANT = Problem(
     status=403,
     text=_("You have no quota for notebooks yet."),
     advice=_("The page “Where to ask” says what is missing."),
+)
+
+NOT_IN_DEFAULT = Problem(
+    code="not-in-default",
+    status=403,
+    text=_("The default quota does not pay for the flavour {flavour}, and you have no other quota."),
+    advice=_("Choose another flavour, or ask for quota for this one."),
 )
 
 GRANT_ENDED = Problem(

@@ -14,9 +14,11 @@ from sqlalchemy.exc import IntegrityError
 
 from quota.tables import AccountTable, BalanceTable, EntryKind, EntryTable, GrantBalanceTable, GrantTable, OwnerKind
 
-__all__ = ["UNIT", "GrantStanding", "Owner", "Page", "account_of", "open_page", "standing_of_grants"]
+__all__ = ["DEFAULT_KEY", "UNIT", "GrantStanding", "Owner", "Page", "account_of", "open_page", "standing_of_grants"]
 
 UNIT = "milli-unit-seconds"
+DEFAULT_KEY = "default:"
+"""Keys of grants that nobody asked for begin with this (`quota.defaults`)."""
 
 _COLUMN = {
     EntryKind.GRANT: "granted",
@@ -47,6 +49,7 @@ class GrantStanding:
     starts_at: datetime
     ends_at: datetime
     active: bool
+    is_default: bool
     reason: str
 
 
@@ -184,6 +187,7 @@ def standing_of_grants(connection: Connection, account_id: int, at: datetime) ->
             starts_at=row.starts_at,
             ends_at=row.ends_at,
             active=row.ends_at > at and row.revoked_at is None,
+            is_default=row.key.startswith(DEFAULT_KEY),
             reason=row.reason,
         )
         for row in rows

@@ -118,7 +118,8 @@ class GrantTable(Base):
 
 class GrantBalanceTable(Base):
     """What is left of a grant that has begun: `amount - charged - lapsed`. Kept so that a settlement costs the same
-    however many came before it; the entries are the proof."""
+    however many came before it; the entries are the proof.
+    """
 
     __tablename__ = "grant_balance"
     __table_args__ = (

@@ -15,11 +15,12 @@ from federation.persons import Person, find_by_user_name
 from federation.settings import Environment, Flavour, Site, in_language
 from quota.amounts import weight_milli
 from quota.defaults import default_of_period, period_bounds
-from quota.errors import SESSIONS_CAP, SITE_FULL
+from quota.errors import NOT_IN_DEFAULT, SESSIONS_CAP, SITE_FULL
 from quota.ledger import Admitted, Cap, Denied, Gauges, Ledger, Place
 from quota.page import Owner
 from quota.reasons import Reason
 from quota.settings import DefaultGrant, LimitsSection
+from quota.statement import Standing, standing
 from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
 from spawners.sessions import Server
@@ -136,6 +137,10 @@ class Admission:
         now = self._clock()
         try:
             self.give_default(person)
+            with self._database.read() as connection:
+                refusal = self.not_in_default(person, wish.flavour, standing(connection, owner_of(person), now))
+            if refusal is not None:
+                raise refusal
             answer = self._ledger.reserve(
                 attempt=attempt,
                 payer=owner_of(person),
@@ -152,6 +157,16 @@ class Admission:
         if isinstance(answer, Denied):
             raise answer.reasons[0].failure(now)
         return answer
+
+    def not_in_default(self, person: Person, flavour: str, standing: Standing) -> Failure | None:
+        """Why the default quota does not pay for a flavour, where a person has no other quota."""
+        setting = self.policy.default_for(self.eligibility(person))
+        if setting is None or flavour in setting.flavours:
+            return None
+        if any(grant.active and not grant.is_default for grant in standing.grants):
+            return None
+        title = in_language(self.policy.flavours[flavour].title, flavour)
+        return Failure(NOT_IN_DEFAULT, {"flavour": title})
 
     def returns_at(self, person: Person, now: datetime) -> datetime | None:
         """When the person's next default quota comes."""

@@ -56,6 +56,6 @@ NO_ANSWER_IN_TIME = Problem(
 PLACE_BROKEN = Problem(
     code="place-broken",
     status=503,
-    text=_("{site} could not start the session: {why}"),
+    text=_("{site} could not start the session; the fault is on our side."),
     advice=_("Nothing was charged. Try another place, or tell support."),
 )

@@ -21,13 +21,15 @@ from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.i18n import gettext
 from federation.ids import new_id, reference
+from federation.persons import Person
+from quota.errors import SERVER_BUSY
 from spawners.backends.base import Life, Observation
 from spawners.backends.local import ChildSpawner
 from spawners.context import Context, SiteBackend
 from spawners.ending import close
 from spawners.options import from_form, to_wish
 from spawners.refusal import Refusal
-from spawners.sessions import Server, Session
+from spawners.sessions import Server, Session, SessionExists
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState
 from vetting.placement import Wish
@@ -132,23 +134,31 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
 
         Never called by a hub that shuts down: then sessions go on.
         """
-        if self._step is not None and not self._step.done():
-            await asyncio.wait([self._step])  # A cancelled start may still be writing what we are to undo.
+        child_step = self.child_spawner.step if self.child_spawner is not None else None
+        steps = [step for step in (self._step, child_step) if step is not None and not step.done()]
+        if steps:
+            await asyncio.wait(steps)  # A cancelled start may still be writing what we are to undo.
         session = await asyncio.to_thread(self.context.sessions.open_of, self._server_key)
         if session is None:
             return
-        await asyncio.to_thread(self.context.sessions.ending, session.attempt, EndReason.STOPPED)
+        # Whoever wants it stopped has written so before. Without a reason it is the hub that gave up on it.
+        await asyncio.to_thread(self.context.sessions.ending, session.attempt, EndReason.FAILED, "given up by the hub")
         backend = self._backend(session)
         if backend is None:
             self.log.error("Site %s of attempt %s is no longer configured", session.site, session.attempt)
             return
         patience = 0.0 if now else backend.stop_seconds
         seen = await asyncio.to_thread(backend.asks.end, session.attempt, patience_seconds=patience)
-        self._delete_tokens(session)
         if seen.life is Life.ENDED:
             await self._close(session, seen)
         else:
             self.log.error("Attempt %s could not be ended: %s; the worker goes on trying", session.attempt, seen.life)
+
+    def note_stop(self) -> None:
+        """Write down that somebody wants this session stopped. Blocks; a reason that is there stays."""
+        session = self.context.sessions.open_of(self._server_key)
+        if session is not None:
+            self.context.sessions.ending(session.attempt, EndReason.STOPPED)
 
     async def get_url(self) -> str:
         """Where the session listens. Asked at a restart of the hub; never raises, for that would end the hub."""
@@ -242,7 +252,8 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
     def _attempt(self) -> Session:
         """The open attempt if it can be taken up again, else a new one: intent first, then the reservation."""
         context, wish = self.context, self.wish
-        assert wish is not None
+        if wish is None:
+            raise RuntimeError("start() before the options were validated")
         person = context.admission.person(self.user.name)
         previous = context.sessions.open_of(self._server_key)
         if previous is not None:
@@ -251,16 +262,10 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             self._end_now(previous)
         site = context.admission.place(person, wish)
         attempt, self._secret = new_id(), secrets.token_urlsafe(32)
-        session = context.sessions.intend(
-            attempt=attempt,
-            server=self._server_key,
-            person_id=person.id,
-            site=site,
-            flavour=wish.flavour,
-            environment=wish.environment,
-            options={"flavour": wish.flavour, "environment": wish.environment, "site": wish.site or "auto"},
-            secret_hash=_digest(self._secret),
-        )
+        try:
+            session = self._intend(attempt, person, wish, site)
+        except SessionExists as error:
+            raise Failure(SERVER_BUSY) from error
         try:
             context.admission.reserve(attempt, person, self._server_key, wish, site)
         except Failure as failure:
@@ -270,21 +275,37 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             raise
         return session
 
+    def _intend(self, attempt: str, person: Person, wish: Wish, site: str) -> Session:
+        return self.context.sessions.intend(
+            attempt=attempt,
+            server=self._server_key,
+            person_id=person.id,
+            site=site,
+            flavour=wish.flavour,
+            environment=wish.environment,
+            options={"flavour": wish.flavour, "environment": wish.environment, "site": wish.site or "auto"},
+            secret_hash=_digest(self._secret),
+        )
+
     def _can_take_up(self, session: Session, wish: Wish) -> bool:
         same = (session.flavour, session.environment) == (wish.flavour, wish.environment) and wish.site in (
             None,
             session.site,
         )
-        alive = session.state is SessionState.INTENT or self._observe(session).life is not Life.ENDED
-        return same and alive and session.exchanged_at is None and session.end_reason is None
+        return (
+            same
+            and self._observe(session).life is not Life.ENDED
+            and session.exchanged_at is None
+            and session.end_reason is None
+        )
 
     def _take_up(self, session: Session) -> Session:
         person = self.context.admission.person(self.user.name)
         wish = Wish(flavour=session.flavour, environment=session.environment, site=session.site)
         self.context.admission.reserve(session.attempt, person, self._server_key, wish, session.site)
         if session.state is SessionState.INTENT:
-            self._secret = secrets.token_urlsafe(32)
-            self.context.sessions.renew_secret(session.attempt, _digest(self._secret))
+            # The hub died right after the process was made: it is there, and knows its secret.
+            self.context.sessions.submitted(session.attempt, "found")
         self.log.info("Taking up attempt %s of %s again", session.attempt, self._log_name)
         return self.context.sessions.get(session.attempt) or session
 
@@ -342,7 +363,14 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             attempt, token_id = self.session.attempt, token.id
             await self._in_thread(lambda: self.context.sessions.add_token(attempt, token_id))
 
-    def _delete_tokens(self, session: Session) -> None:
+    async def run_post_stop_hook(self) -> None:
+        """Delete the tokens of an attempt that is over, however it came: JupyterHub forgets those of earlier starts."""
+        try:
+            session = await asyncio.to_thread(self.context.sessions.last_of, self._server_key)
+        except DatabaseUnavailable:
+            session = None
+        if session is None or (session.exchanged_at is not None and session.ended_at is None):
+            return
         for token_id in session.token_ids:
             token = self.user.db.get(orm.APIToken, token_id)
             if token is not None and token.user is self.user.orm_user:

@@ -162,10 +162,6 @@ class Sessions:
             raise SessionExists(attempt) from error
         return _session(row)
 
-    def renew_secret(self, attempt: str, secret_hash: str) -> None:
-        """A new secret for an attempt whose submission was never seen; worthless once it is submitted."""
-        self._update(attempt, SessionTable.state == SessionState.INTENT.value, secret_hash=secret_hash, nonce=None)
-
     def add_token(self, attempt: str, token_id: int) -> None:
         """Remember a token that the hub made for this attempt, so that it can be deleted at the end."""
         session = self.get(attempt)

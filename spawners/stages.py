@@ -10,7 +10,7 @@ def _(message: str) -> str:
 
 
 class Stage(Enum):
-    """(progress in percent, text)"""
+    """Pairs of progress in percent, and text."""
 
     ASKING = (5, _("Asking whether your quota covers it."))
     ADMITTED = (10, _("Your quota covers it; the place for your session is being chosen."))

@@ -46,7 +46,7 @@ class Decision(Enum):
     MARK_UNKNOWN = "mark unknown"
     START_AGAIN = "start again"
     STOP_IDLE = "stop: idle"
-    STOP_QUOTA = "stop: lease ended"
+    STOP_LEASE = "stop: lease ended"
     END_DIRECTLY = "end without the hub"
 
 
@@ -108,7 +108,7 @@ def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
         since = situation.stopping_since or now
         return Decision.END_DIRECTLY if now - since > rules.stop_patience else Decision.WAIT
     if situation.lease_until is None or situation.lease_until <= now:
-        return Decision.STOP_QUOTA
+        return Decision.STOP_LEASE
     if session.exchanged_at is None and situation.hub_has_it is False:
         too_old = now - session.created_at > rules.start_patience
         return Decision.END_DIRECTLY if too_old else Decision.START_AGAIN
@@ -166,7 +166,7 @@ class Upkeep:
             done.append((session.attempt, decision))
             try:
                 self._carry_out(decision, situation)
-            except (OSError, ValueError, LookupError) as error:
+            except (OSError, ValueError, LookupError, Failure) as error:
                 _log.warning("%s for %s failed: %s; trying again", decision.value, session.attempt, error)
         self._close_orphans(holds)
         self._ledger.expire(self._clock())
@@ -202,8 +202,8 @@ class Upkeep:
                 self._servers.start(session.server)
             case Decision.STOP_IDLE:
                 self._stop(session, EndReason.IDLE)
-            case Decision.STOP_QUOTA:
-                self._stop(session, EndReason.QUOTA if session.end_reason is None else session.end_reason)
+            case Decision.STOP_LEASE:
+                self._stop(session, EndReason.QUOTA if self._is_eligible(session) else EndReason.ACCESS)
             case Decision.END_DIRECTLY:
                 self._sessions.ending(session.attempt, EndReason.FAILED)
                 self._end(session)
@@ -212,20 +212,18 @@ class Upkeep:
     def _renew(self, session: Session, lease_until: datetime | None) -> None:
         """Renew from now on by a whole lease, if the person may still use this and something is left."""
         assert lease_until is not None
-        try:
-            person = self._admission.person(session.server.user)
-            self._admission.give_default(person)
-            flavour = self._admission.policy.flavours.get(session.flavour)
-            if flavour is None or not self._admission.eligibility(person).reaches(flavour.tier):
-                _log.info("attempt %s is not renewed: no longer eligible", session.attempt)
-                if lease_until <= self._clock() + timedelta(seconds=30):
-                    self._stop(session, EndReason.ACCESS)
-                return
-        except Failure as failure:
-            raise LookupError(str(failure)) from failure
+        self._admission.give_default(self._admission.person(session.server.user))
+        if not self._is_eligible(session):
+            _log.info("attempt %s is not renewed: no longer eligible", session.attempt)
+            return
         answer = self._ledger.renew(session.attempt, until=self._clock() + self._rules.lease)
         if isinstance(answer, NotRenewed):
             _log.info("attempt %s is not renewed; it may run until %s", session.attempt, answer.lease_until)
+
+    def _is_eligible(self, session: Session) -> bool:
+        flavour = self._admission.policy.flavours.get(session.flavour)
+        person = self._admission.person(session.server.user)
+        return flavour is not None and self._admission.eligibility(person).reaches(flavour.tier)
 
     def _stop(self, session: Session, reason: EndReason) -> None:
         self._sessions.ending(session.attempt, reason)

@@ -1,5 +1,6 @@
 """From a provider's claims to the facts that we keep of a person. Pure; never raises for what a provider sends
-except where the person themselves cannot be told: then signing in is refused."""
+except where the person themselves cannot be told: then signing in is refused.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

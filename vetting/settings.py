@@ -1,6 +1,6 @@
 """The sections of federation.yaml about people: identity providers, roles, tiers, the desk."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
@@ -84,5 +84,5 @@ class DeskSection(Section):
     """The access desk."""
 
     target_answer_days: PositiveInt = 3
-    reviewer_ceiling_hours: Annotated[int, NonNegativeInt] = 1000
+    reviewer_ceiling_hours: NonNegativeInt = 1000
     grant_months: PositiveInt = 12

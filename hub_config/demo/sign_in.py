@@ -253,7 +253,7 @@ def _show_pages(app: flask.Flask, settings: Settings) -> None:
 
 
 def _language_links(offered: list[str]) -> list[dict[str, str]]:
-    """This page in the other languages; none for the answer to a form, which has no address."""
+    """Links to the same page in the other languages; none for the answer to a form, which has no address."""
     if flask.request.method != "GET" or len(offered) < 2:
         return []
     kept = [(name, value) for name, value in flask.request.args.items(multi=True) if name != "ui_locales"]

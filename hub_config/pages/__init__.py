@@ -6,11 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jupyterhub import apihandlers
+from jupyterhub.apihandlers import users
 from jupyterhub.handlers import default_handlers, pages
 
 from federation.i18n import current_language, decimal, gettext, language_name, moment, ngettext
 from hub_config.pages import language
-from hub_config.pages.handlers import STATIC_FOLDER, Page, SpawnFormHandler, handlers
+from hub_config.pages.handlers import STATIC_FOLDER, Page, SpawnFormHandler, StopServerAPIHandler, handlers
 from hub_config.pages.views import Views
 from hub_config.wiring import House
 
@@ -44,6 +46,10 @@ def replace_handlers() -> None:
         if route not in taken:
             kept.append((route, SpawnFormHandler if handler is pages.SpawnHandler else handler, *rest))
     default_handlers[:] = [*ours, *kept]
+    apihandlers.default_handlers[:] = [
+        (route, StopServerAPIHandler if handler is users.UserServerAPIHandler else handler, *rest)
+        for route, handler, *rest in apihandlers.default_handlers
+    ]
 
 
 def _for_templates(house: House, views: Views) -> dict[str, Any]:

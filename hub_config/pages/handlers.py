@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
+from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import url_escape_path, url_path_join
 from tornado import web
 
@@ -18,7 +20,6 @@ from hub_config.pages.views import Views
 from quota.errors import SERVER_BUSY
 from spawners.federated import FederatedSpawner
 from spawners.refusal import Refusal
-from spawners.tables import EndReason
 
 __all__ = ["AskHandler", "HomeHandler", "SpawnFormHandler", "StartHandler", "StatusHandler", "StopHandler", "handlers"]
 
@@ -104,7 +105,7 @@ class StopHandler(Page):
         if server not in user.spawners:
             raise web.HTTPError(404, gettext("You have no session with this name."))
         spawner: FederatedSpawner = user.spawners[server]
-        await self.look(self._write_reason, spawner)
+        await self.look(spawner.note_stop)
         if spawner.pending == "spawn" and spawner._spawn_future:
             spawner._spawn_future.cancel()
             # Only when the cancelled start is over does JupyterHub let the server be stopped.
@@ -114,10 +115,16 @@ class StopHandler(Page):
             await self.stop_single_user(user, server)
         self.redirect(url_path_join(self.hub.base_url, "home"))
 
-    def _write_reason(self, spawner: FederatedSpawner) -> None:
-        session = spawner.context.sessions.open_of(spawner._server_key)
-        if session is not None:
-            spawner.context.sessions.ending(session.attempt, EndReason.STOPPED)
+
+class StopServerAPIHandler(UserServerAPIHandler):  # type: ignore[misc]  # jupyterhub has no types
+    """JupyterHub's REST handler, except that a DELETE is a reason, and is written down before it is carried out."""
+
+    @needs_scope("delete:servers")  # type: ignore[untyped-decorator]  # jupyterhub has no types
+    async def delete(self, user_name: str, server_name: str = "") -> None:
+        user = self.find_user(user_name)
+        if user is not None and server_name in user.spawners:
+            await asyncio.to_thread(user.spawners[server_name].note_stop)
+        await super().delete(user_name, server_name)
 
 
 class StatusHandler(Page):
@@ -127,7 +134,8 @@ class StatusHandler(Page):
     async def get(self) -> None:
         server = self.get_argument("server", "")
         user = self.current_user
-        spawner = user.spawners[server] if server in user.spawners else None
+        # `in`, not `get`: JupyterHub's dictionary makes a spawner for whatever is looked up.
+        spawner = user.spawners[server] if server in user.spawners else None  # noqa: SIM401
         answer: dict[str, Any] = {"state": "stopped", "percent": 0, "text": ""}
         if spawner is not None and spawner.ready:
             answer = {"state": "ready", "percent": 100, "text": gettext("Ready."), "url": user.server_url(server)}

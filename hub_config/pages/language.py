@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from jupyterhub.handlers.base import BaseHandler
 from tornado import web
 
-from federation.i18n import negotiate, use_language
+from federation.i18n import gettext, negotiate, use_language
 
 __all__ = ["COOKIE", "LanguageHandler", "install"]
 
@@ -40,7 +40,8 @@ class LanguageHandler(BaseHandler):  # type: ignore[misc]  # jupyterhub has no t
     def get(self) -> None:
         language = self.get_argument("to", "")
         if language not in self.offered:
-            raise web.HTTPError(400, f"This language is not offered; known are {', '.join(self.offered)}.")
+            text = gettext("This language is not offered. Known are {known}.")
+            raise web.HTTPError(400, text.format(known=", ".join(self.offered)))
         self.set_cookie(COOKIE, language, path="/", expires_days=_YEAR_DAYS, samesite="Lax")
         self.redirect(_own_page(self.get_argument("next", ""), self.hub.base_url))
 

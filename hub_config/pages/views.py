@@ -271,7 +271,7 @@ class Views:
             for name, e in policy.environments.items()
             if any(getattr(e, policy.sites[site].kind) is not None for site in self._house.backends)
         ]
-        flavours = [self._choice(name, standing, eligibility, environments) for name in policy.flavours]
+        flavours = [self._choice(name, person, standing, eligibility, environments) for name in policy.flavours]
         sites = [
             Choice(name=name, title=in_language(policy.sites[name].title), text=in_language(policy.sites[name].files))
             for name in self._house.backends
@@ -286,7 +286,9 @@ class Views:
             may_name=default is None or default.sessions is None or default.sessions > 1,
         )
 
-    def _choice(self, name: str, standing: Standing, eligibility: Eligibility, environments: list[Choice]) -> Choice:
+    def _choice(
+        self, name: str, person: Person, standing: Standing, eligibility: Eligibility, environments: list[Choice]
+    ) -> Choice:
         policy = self._house.admission.policy
         flavour = policy.flavours[name]
         options = [
@@ -302,7 +304,8 @@ class Views:
             )
         ]
         refusals = [option.why_not for option in options if option.why_not is not None]
-        closed = len(refusals) == len(options)
+        why_not = refusals[0] if refusals and len(refusals) == len(options) else None
+        why_not = why_not or self._house.admission.not_in_default(person, name, standing)
         weight = float(flavour.weight)
         size = [
             gettext("{cpu} CPU").format(cpu=flavour.cpu),
@@ -315,7 +318,7 @@ class Views:
             text=", ".join(size),
             weight=weight,
             lasts_hours=float(to_unit_hours(standing.left)) / weight,
-            why_not=refusals[0].message if closed and refusals else "",
+            why_not=why_not.message if why_not else "",
         )
 
 

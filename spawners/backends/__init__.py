@@ -1,0 +1,1 @@
+"""Places to run: one module for each kind of site."""

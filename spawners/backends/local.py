@@ -7,9 +7,11 @@ the hub. Production mode refuses local sites.
 import asyncio
 import os
 import shutil
+from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from jupyterhub.utils import url_path_join
@@ -44,9 +46,16 @@ class ChildSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # jupyterh
 
     session: Session
 
+    step: "asyncio.Task[Any] | None" = None
+
     def attach(self, session: Session, secret: str) -> None:
         """Work on this attempt."""
         self.session, self.secret = session, secret
+
+    async def in_thread(self, work: Callable[[], None]) -> None:
+        """Run a step that a cancelled start must not tear: it goes on, and FederatedSpawner.stop() waits for it."""
+        self.step = asyncio.ensure_future(asyncio.to_thread(work))
+        await asyncio.shield(self.step)
 
 
 class LocalSpawner(ChildSpawner):
@@ -76,8 +85,7 @@ class LocalSpawner(ChildSpawner):
         attempt = self.session.attempt
         if self.session.state is SessionState.INTENT:
             self.stage = Stage.SUBMITTING
-            reference = await asyncio.to_thread(self._submit)
-            await asyncio.to_thread(self.context.sessions.submitted, attempt, reference)
+            await self.in_thread(self._submit)
         self.stage = Stage.STARTING
         deadline = asyncio.get_running_loop().time() + self.boot_seconds
         address: tuple[str, int] | None = None
@@ -104,7 +112,7 @@ class LocalSpawner(ChildSpawner):
         """What a login shell would have given; nothing of the hub's own environment."""
         return {**env, **self._base_environment()}
 
-    def _submit(self) -> str:
+    def _submit(self) -> None:
         python = self.prefix / "bin" / "python"
         if not python.exists():
             raise self._broken(f"the environment {self.session.environment} is not installed at {self.prefix}")
@@ -121,7 +129,7 @@ class LocalSpawner(ChildSpawner):
             )
         except OSError as error:
             raise self._broken(str(error.strerror or error)) from error
-        return f"pid {pid}"
+        self.context.sessions.submitted(self.session.attempt, f"pid {pid}")
 
     def _find(self, seen: Observation) -> tuple[str, int] | None:
         address = self.processes.address(self.session.attempt, self.session.secret_hash)
@@ -150,7 +158,7 @@ class LocalSpawner(ChildSpawner):
 
     def _broken(self, why: str) -> Failure:
         self.log.error("Cannot start attempt %s: %s", self.session.attempt, why)
-        return Failure(PLACE_BROKEN, {"site": self.site_title, "why": why})
+        return Failure(PLACE_BROKEN, {"site": self.site_title})
 
     def _make_home(self) -> None:
         self.home.mkdir(mode=0o700, exist_ok=True)

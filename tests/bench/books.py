@@ -57,7 +57,7 @@ def _one_session(parts: House, person: Person) -> None:
     server = Server("hub", person.user_name, "past")
     parts.sessions.intend(
         attempt=attempt, server=server, person_id=person.id, site="stubs", flavour="small", environment="minimal",
-        options={}, secret_hash="", 
+        options={}, secret_hash="",
     )  # fmt: skip
     parts.ledger.reserve(
         attempt=attempt, payer=owner_of(person), flavour="small", lease=timedelta(minutes=45),

@@ -95,7 +95,13 @@ class Installation:
         """Start the hub; (when it was started, how long until its API answered)."""
         hub = next(child for child in children(self.settings) if child.name == "hub")
         begun = time.monotonic()
-        argv = [sys.executable, "-m", "jupyterhub", "-f", str(HERE / f"{'our' if self.kind == 'ours' else 'bare'}_hub_config.py")]
+        argv = [
+            sys.executable,
+            "-m",
+            "jupyterhub",
+            "-f",
+            str(HERE / f"{'our' if self.kind == 'ours' else 'bare'}_hub_config.py"),
+        ]
         self._start("hub", argv, {**hub.environment, **self._measuring(), "PYTHONPATH": str(ROOT)})
         while True:
             with contextlib.suppress(httpx.TransportError):

@@ -56,7 +56,9 @@ class Report:
         lines = [head, *(row.cells() for row in self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
         text = [f"\n== {self.title}"]
-        text += ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+        text += [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        ]
         text += [f"  ! {sentence}" for sentence in self.findings]
         return "\n".join(text)
 

@@ -4,15 +4,14 @@ Twenty starts one after the other, then fifty at once, with empty books and with
 """
 
 import json
-import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from federation import migrations
 from federation.state import StateFolder
 from hub_config.settings import DEMO_FILE, load
-from federation import migrations
 from hub_config.wiring import house
 from tests.bench.books import fill, people
 from tests.bench.in_hub import STUB_SITE
@@ -96,6 +95,4 @@ def _one_run(state: Path) -> dict[str, float]:
 def _ours(times: list[list], begun: float, ended: float) -> list[float]:
     """For each start in this span of time: what was not the child's."""
     child = {which: seconds for what, which, _, seconds in times if what == "child"}
-    return [
-        seconds - child[which] for what, which, at, seconds in times if what == "whole" and begun <= at < ended
-    ]
+    return [seconds - child[which] for what, which, at, seconds in times if what == "whole" and begun <= at < ended]

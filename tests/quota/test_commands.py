@@ -354,6 +354,8 @@ def test_a_statement_has_exact_amounts_and_marks_what_is_open(nbfed: Commands, i
     assert [line["charged"] and line["charged"]["milli_unit_seconds"] for line in read["sessions"]] == [
         None, 7_200_000, 1_000
     ]  # fmt: skip
+    assert read["sessions"][1]["ended_at"] == "2026-11-23T10:30:01+00:00"
+    assert read["sessions"][0]["started_at"] is None
     assert read["totals"] == {
         "sessions": 3,
         "open": 1,
@@ -367,7 +369,7 @@ def test_a_statement_has_exact_amounts_and_marks_what_is_open(nbfed: Commands, i
     assert lines[reference(second)].split()[1:5] == ["gpu", "here", "medium", "4"]
     assert lines[reference(second)].split()[-2:] == ["1800", "2"]
     assert lines[reference(third)].endswith("open, holds 1")
-    assert "2 ended sessions cost 2 unit-hours; 1 open ones hold 1." in text
+    assert "Sessions: 2 ended, which cost 2 unit-hours; 1 open, which hold 1." in text
 
 
 def test_a_statement_tells_what_was_used_without_cover(nbfed: Commands, ines: Person) -> None:
@@ -375,7 +377,7 @@ def test_a_statement_tells_what_was_used_without_cover(nbfed: Commands, ines: Pe
     run(nbfed, ines, hours=3)
     totals = statement(nbfed)["totals"]
     assert (totals["charged"]["unit_hours"], totals["overrun"]["unit_hours"]) == (3, 2)
-    assert "cost 3 unit-hours, 2 of it without cover" in nbfed("statement", "ines").stdout
+    assert "cost 3 unit-hours (2 of it without cover)" in nbfed("statement", "ines").stdout
 
 
 def test_a_statement_can_begin_later(nbfed: Commands, ines: Person) -> None:

@@ -33,7 +33,7 @@ def test_of_twenty_parallel_starts_on_a_balance_for_three_exactly_three_run() ->
         assert all("unit-hours" in text and "3" in text for _, _, text in refused)
         assert person.client.get(service.base_url + "hub/api").status_code == 200
         service.child("hub")
-        running = [s for s in service.house.sessions.open_on("hub")]
+        running = service.house.sessions.open_on("hub")
         assert len(running) == 3
         for session in running:
             person.wait_until_ready(session.server.name)
@@ -142,7 +142,9 @@ def test_an_unknown_flavour_by_form_is_refused(small_service: tuple[Service, Per
 
 def test_a_get_fills_the_form_and_starts_nothing(small_service: tuple[Service, Person]) -> None:
     service, person = small_service
-    answer = person.client.get(f"{service.base_url}hub/spawn/{person.user_name}/other?opt-environment=minimal&flavour=small")
+    answer = person.client.get(
+        f"{service.base_url}hub/spawn/{person.user_name}/other?opt-environment=minimal&flavour=small"
+    )
     assert answer.status_code == 200
     form = BeautifulSoup(answer.text, "html.parser").select_one("#start-form")
     assert form is not None

@@ -122,9 +122,7 @@ class Kernel:
     def __init__(self, person: Person, root: str, kernel_id: str) -> None:
         address = root.replace("http://", "ws://") + f"api/kernels/{kernel_id}/channels"
         headers = {"Cookie": person.cookies_for(root), "Origin": person.base_url.rstrip("/")}
-        self._socket = connect(
-            address, additional_headers=headers, max_size=None, proxy=None, legacy=True
-        )
+        self._socket = connect(address, additional_headers=headers, max_size=None, proxy=None, legacy=True)
         self._session = uuid.uuid4().hex
 
     def run(self, code: str, seconds: float = 120) -> str:
