@@ -5,6 +5,7 @@ no build step to forget. The language is a context variable: a task that a reque
 """
 
 import gettext as _gettext
+import re
 from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import datetime
@@ -33,6 +34,9 @@ __all__ = [
 LANGUAGES = ("en", "es", "pt")
 """The languages that every text exists in."""
 
+_WISH = re.compile(r"\s*(?P<language>[A-Za-z]{1,8})(-[A-Za-z0-9-]+)?\s*(;\s*[qQ]=(?P<quality>[01](\.\d{0,3})?))?\s*")
+"""One language range of an Accept-Language header with its weight (RFC 9110, 12.4.2 and 12.5.4)."""
+
 _LOCALE_FOLDER = Path(__file__).parent / "locale"
 _language: ContextVar[str] = ContextVar("language", default="en")
 
@@ -58,12 +62,10 @@ def negotiate(chosen: str | None, accept_language: str, offered: Sequence[str]) 
         return chosen
     wishes: list[tuple[float, str]] = []
     for position, part in enumerate(accept_language.split(",")):
-        tag, _, parameters = part.strip().partition(";")
-        try:
-            quality = float(parameters.strip().removeprefix("q=")) if parameters else 1.0
-        except ValueError:
-            continue
-        wishes.append((-quality + position * 1e-6, tag.split("-")[0].lower()))
+        wish = _WISH.fullmatch(part)
+        quality = float(wish["quality"] or 1) if wish else 0.0
+        if wish and quality > 0:
+            wishes.append((-quality + position * 1e-6, wish["language"].lower()))
     for _quality, language in sorted(wishes):
         if language in offered:
             return language

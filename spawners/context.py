@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from federation.clock import Clock
 from federation.database import Database
 from quota.ledger import Ledger
 from spawners.admission import Admission
 from spawners.backends.base import Backend
+from spawners.backends.child import Child
 from spawners.sessions import Sessions
-
-if TYPE_CHECKING:
-    from spawners.backends.local import ChildSpawner
 
 __all__ = ["Context", "SiteBackend"]
 
@@ -34,7 +31,7 @@ class SiteBackend:
     """
 
     asks: Backend
-    child_class: "type[ChildSpawner]"
+    child_class: type[Child]
     child_arguments: Callable[[str], Mapping[str, object]]
     stop_seconds: float = 15.0
 

@@ -24,7 +24,7 @@ from federation.ids import new_id, reference
 from federation.persons import Person
 from quota.errors import SERVER_BUSY
 from spawners.backends.base import Life, Observation
-from spawners.backends.local import ChildSpawner
+from spawners.backends.child import Child
 from spawners.context import Context, SiteBackend
 from spawners.ending import close
 from spawners.options import from_form, to_wish
@@ -50,7 +50,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
     wish: Wish | None = None
     session: Session | None = None
     """The attempt that start() of this process works on."""
-    child_spawner: ChildSpawner | None
+    child_spawner: Child | None
 
     _secret = ""
     _started_here = False
@@ -209,7 +209,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         self.child_spawner = None
         self._secret = ""
 
-    def construct_child(self) -> ChildSpawner:
+    def construct_child(self) -> Child:
         """The child for the present attempt, with explicit arguments.
 
         wrapspawner's own links traits of the child to ours, limits included, and leaves out arguments that JupyterHub
@@ -238,7 +238,8 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             user_options={},
             cpu_limit=float(flavour.cpu),
             mem_limit=flavour.memory_gib * 2**30,
-            context=self.context,
+            sessions=self.context.sessions,
+            ledger=self.context.ledger,
             **backend.child_arguments(self.session.environment),
         )
         return child

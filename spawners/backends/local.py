@@ -7,11 +7,9 @@ the hub. Production mode refuses local sites.
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
 
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from jupyterhub.utils import url_path_join
@@ -19,46 +17,20 @@ from traitlets import Instance, Integer, Unicode
 
 from federation.errors import Failure
 from spawners.backends.base import Life, Observation
+from spawners.backends.child import Child
 from spawners.backends.local_process import LocalProcesses
-from spawners.context import Context
 from spawners.errors import ENDED_BEFORE_ANSWER, NO_ANSWER_IN_TIME, PLACE_BROKEN
-from spawners.sessions import Session
 from spawners.stages import Stage
 from spawners.tables import SessionState
 
-__all__ = ["ChildSpawner", "LocalSpawner"]
+__all__ = ["LocalSpawner"]
 
 _LOG_CHARACTERS = 400
 _LOOK_SECONDS = 0.1
 _ANSWER_SECONDS = 2.0
 
 
-class ChildSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # jupyterhub has no types
-    """What FederatedSpawner asks of the child of any kind of site.
-
-    A child belongs to one attempt, which `attach` names. Its `get_env` is what the exchange hands to the launcher.
-    """
-
-    context = Instance(Context)
-    secret = Unicode(help="of an attempt that is not submitted yet; empty when we only re-attach")
-    stage = Stage.ADMITTED
-    exchanged_with = Unicode(help="nonce of the launcher that the exchange gave this start's environment to")
-
-    session: Session
-
-    step: "asyncio.Task[Any] | None" = None
-
-    def attach(self, session: Session, secret: str) -> None:
-        """Work on this attempt."""
-        self.session, self.secret = session, secret
-
-    async def in_thread(self, work: Callable[[], None]) -> None:
-        """Run a step that a cancelled start must not tear: it goes on, and FederatedSpawner.stop() waits for it."""
-        self.step = asyncio.ensure_future(asyncio.to_thread(work))
-        await asyncio.shield(self.step)
-
-
-class LocalSpawner(ChildSpawner):
+class LocalSpawner(Child, SimpleLocalProcessSpawner):  # type: ignore[misc]  # jupyterhub has no types
     """Starts one session through the launcher, and waits until it answers."""
 
     processes = Instance(LocalProcesses)
@@ -96,7 +68,7 @@ class LocalSpawner(ChildSpawner):
             if address is None:
                 address = await asyncio.to_thread(self._find, seen)
             elif await asyncio.to_thread(self._answers, address):
-                await asyncio.to_thread(self.context.sessions.answered, attempt)
+                await asyncio.to_thread(self.sessions.answered, attempt)
                 return f"http://{address[0]}:{address[1]}"
             await asyncio.sleep(_LOOK_SECONDS)
         raise Failure(NO_ANSWER_IN_TIME, {"seconds": self.boot_seconds})
@@ -129,17 +101,15 @@ class LocalSpawner(ChildSpawner):
             )
         except OSError as error:
             raise self._broken(str(error.strerror or error)) from error
-        self.context.sessions.submitted(self.session.attempt, f"pid {pid}")
+        self.sessions.submitted(self.session.attempt, f"pid {pid}")
 
     def _find(self, seen: Observation) -> tuple[str, int] | None:
         address = self.processes.address(self.session.attempt, self.session.secret_hash)
         if address is not None:
             self.stage = Stage.CONNECTING
             if seen.started_at is not None:
-                self.context.ledger.started(self.session.attempt, started_at=seen.started_at)
-            self.context.sessions.located(
-                self.session.attempt, host=address[0], port=address[1], started_at=seen.started_at
-            )
+                self.ledger.started(self.session.attempt, started_at=seen.started_at)
+            self.sessions.located(self.session.attempt, host=address[0], port=address[1], started_at=seen.started_at)
         return address
 
     def _answers(self, address: tuple[str, int]) -> bool:

@@ -1,6 +1,7 @@
 """Inside the measured hub: the product's own configuration, and around it
 
-- stop-watches around `FederatedSpawner.start` and the child's `LocalSpawner.start`, and one for the event loop;
+- stop-watches: around `FederatedSpawner.start` and the child's `LocalSpawner.start`, for steps that wait for the event
+  loop, and for the loop itself;
 - at the site `stubs`, a stub for the processes of sessions: the child is the real one, only nothing is launched;
 - a service `bench` that may do everything with servers.
 """
@@ -96,6 +97,7 @@ def _watch(path: str) -> None:
 
     _time_start(FederatedSpawner, "whole", write)
     _time_start(LocalSpawner, "child", write)
+    _time_waiting(write)
     _beating.add(asyncio.get_running_loop().create_task(_beat(write)))  # the loop itself keeps only weak references
 
 
@@ -113,6 +115,27 @@ def _time_start(spawner: Any, what: str, write: Write) -> None:
             write(what, f"{self.user.name}/{self.name}", begun, time.monotonic() - begun)
 
     spawner.start = start
+
+
+def _time_waiting(write: Write) -> None:
+    """How long a step of start() that a thread has finished waits until the event loop has time for it."""
+    original = FederatedSpawner._in_thread
+
+    async def in_thread(self: Any, work: Callable[[], Any]) -> Any:
+        ended = [0.0]
+
+        def timed() -> Any:
+            try:
+                return work()
+            finally:
+                ended[0] = time.monotonic()
+
+        try:
+            return await original(self, timed)
+        finally:
+            write("waiting", f"{self.user.name}/{self.name}", ended[0], time.monotonic() - ended[0])
+
+    FederatedSpawner._in_thread = in_thread
 
 
 async def _beat(write: Write) -> None:

@@ -7,9 +7,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from playwright.sync_api import Browser, BrowserContext, Page, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PageTimeoutError
 
 from tests.bench.report import Report, progress
 from tests.bench.wire import Answer, Wire
@@ -59,6 +61,7 @@ def measure(runs: int, seed: int) -> Report:
             person.stop()
     for page, found in visits.items():
         _add(report, page, found)
+    _find_faults(report, {page: found[0] for page, found in visits.items()})
     return report
 
 
@@ -102,10 +105,8 @@ def _visit(page: Page, wire: Wire, go: Callable[[], object]) -> Visit:
     begun = time.monotonic()
     go()
     seconds = time.monotonic() - begun
-    try:
+    with suppress(PageTimeoutError):  # then it goes on asking; what it asked until now counts
         page.wait_for_load_state("networkidle", timeout=20_000)
-    except TimeoutError:
-        pass  # it goes on asking; what it asked until now counts
     return Visit(seconds, wire.take())
 
 
@@ -120,7 +121,17 @@ def _add(report: Report, page: str, visits: list[Visit]) -> None:
     sent = [[answer for answer in visit.answers if not answer.from_cache] for visit in visits]
     report.add(f"{page}: received", "kB", [sum(a.received for a in answers) / 1000 for answers in sent])
     report.add(f"{page}: requests", "", [len(answers) for answers in sent])
-    report.add(f"{page}: answered by the cache", "", [len(v.answers) - len(s) for v, s in zip(visits, sent, strict=True)])
-    for answer in visits[0].answers:
-        for fault in answer.faults():
-            report.find(f"{page}: {answer}: {fault}")
+    report.add(
+        f"{page}: answered by the cache", "", [len(v.answers) - len(s) for v, s in zip(visits, sent, strict=True)]
+    )
+
+
+def _find_faults(report: Report, visits: dict[str, Visit]) -> None:
+    """Each fault of each address once, where it is first met."""
+    known = set()
+    for page, visit in visits.items():
+        for answer in visit.answers:
+            for fault in answer.faults():
+                if (answer.path, fault) not in known:
+                    report.find(f"{page}: {answer}: {fault}")
+                known.add((answer.path, fault))

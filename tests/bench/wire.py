@@ -12,6 +12,7 @@ __all__ = ["Answer", "Wire"]
 LATENCY_MS = 300
 BYTES_PER_SECOND = 125_000
 _TEXT = re.compile(r"html|css|javascript|json|svg|text/plain|xml")
+_STATIC = re.compile(r"css|javascript")
 _VERSION = re.compile(r"[?&]v=|[.-][0-9a-f]{8,}\.\w+$")
 _SMALL = 1000
 _DAY = 86_400
@@ -36,15 +37,23 @@ class Answer:
         found = []
         if _TEXT.search(self.mime) and self.plain > _SMALL and "content-encoding" not in self.headers:
             found.append("not compressed")
-        if _VERSION.search(self.url.partition("#")[0]) and _kept_seconds(self.headers.get("cache-control", "")) < _DAY:
-            found.append(f"its address has a version, but cache-control is {self.headers.get('cache-control')!r}")
+        kept = self.headers.get("cache-control", "")
+        if _kept_seconds(kept) < _DAY:
+            if _VERSION.search(self.url):
+                found.append(f"its address has a version, but cache-control is {kept!r}")
+            elif _STATIC.search(self.mime):
+                found.append(f"its address has no version and cache-control is {kept!r}: asked for on every page")
         return found
 
-    def __str__(self) -> str:
+    @property
+    def path(self) -> str:
+        """The address without what differs from run to run."""
         parts = urlsplit(self.url)
         path = re.sub(r"/user/[^/]+/", "/user/*/", parts.path)
-        path += "?v=" if parts.query.startswith("v=") else "?" if parts.query else ""
-        return f"{path} ({self.mime}, {self.plain / 1000:.0f} kB, {self.received / 1000:.0f} kB received)"
+        return path + ("?v=" if parts.query.startswith("v=") else "?" if parts.query else "")
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.mime}, {self.plain / 1000:.0f} kB, {self.received / 1000:.0f} kB received)"
 
 
 class Wire:
@@ -54,7 +63,6 @@ class Wire:
         self._session = context.new_cdp_session(page)
         self._open: dict[str, Answer] = {}
         self._done: list[Answer] = []
-        self._unfinished: dict[str, str] = {}
         for event in ("requestWillBeSent", "responseReceived", "requestServedFromCache", "dataReceived",
                       "loadingFinished", "loadingFailed"):  # fmt: skip
             self._session.on(f"Network.{event}", getattr(self, f"_{event}"))
