@@ -13,7 +13,8 @@ from urllib.parse import unquote
 
 __all__ = ["Entitlement", "NotUnderstood", "grants", "owned_by", "parse", "parse_all"]
 
-_URN = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,31}:[^\s#]+(#[^\s#]*)?", re.IGNORECASE | re.ASCII)
+_NAMESPACE = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,31}(:[^\s:#]+)+", re.IGNORECASE | re.ASCII)
+_REST = re.compile(r"[^\s#]+(#[^\s#]*)?", re.ASCII)
 _MOST_CHARACTERS = 1024
 
 
@@ -39,16 +40,15 @@ def parse(value: str) -> Entitlement:
     NotUnderstood
         If it is not a group membership in the form above.
     """
-    if len(value) > _MOST_CHARACTERS or not _URN.fullmatch(value) or not value.isprintable():
+    namespace, _, rest = value.partition(":group:")
+    readable = len(value) <= _MOST_CHARACTERS and value.isprintable()
+    if not readable or not _NAMESPACE.fullmatch(namespace) or not _REST.fullmatch(rest):
         raise NotUnderstood(value[:80])
-    body, _, authority = value.partition("#")
-    namespace, separator, path = body.partition(":group:")
+    path, _, authority = rest.partition("#")
     parts = path.split(":")
-    role = None
-    if separator and parts[-1].startswith("role="):
-        role = unquote(parts.pop().removeprefix("role="))
-    groups = tuple(unquote(part) for part in parts)
-    if not separator or not groups or not all(groups) or role == "" or any(g.startswith("role=") for g in groups):
+    role = _decoded(parts.pop().removeprefix("role=")) if parts[-1].startswith("role=") else None
+    groups = tuple(_decoded(part) for part in parts)
+    if not groups or any(group.startswith("role=") for group in groups):
         raise NotUnderstood(value[:80])
     return Entitlement(namespace.lower(), groups, role, authority or None)
 
@@ -74,6 +74,17 @@ def grants(held: Entitlement, required: Entitlement) -> bool:
     if required.role is not None:
         return (held.groups, held.role) == (required.groups, required.role)
     return held.groups[: len(required.groups)] == required.groups
+
+
+def _decoded(part: str) -> str:
+    """A group or role without percent-encoding. What is not UTF-8 must not be read as if it were something else."""
+    try:
+        decoded = unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        decoded = ""
+    if not decoded.isprintable() or not decoded:
+        raise NotUnderstood(part[:80])
+    return decoded
 
 
 def owned_by(value: str, namespaces: Iterable[str]) -> bool:

@@ -117,6 +117,11 @@ class Installation:
         process.kill()
         process.wait()
 
+    def hub_cpu_seconds(self) -> float:
+        """What the hub's process has computed since it was started."""
+        times = psutil.Process(self._running["hub"].pid).cpu_times()
+        return float(times.user + times.system)
+
     def make_users(self, names: list[str]) -> None:
         """Let the hub know these users."""
         self.api.post("/users", json={"usernames": names}).raise_for_status()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -24,30 +25,35 @@ RATIO = 1.2
 _AT_ONCE = 10
 _READY_SECONDS = 180
 _SHORT = httpx.Timeout(20)
+TITLES = {"ours": "ours", "bare": "JupyterHub alone"}
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Seconds until the API answered and until all were ready, the hub's CPU seconds by then, and how many are ready."""
+
+    answered: float
+    ready: float
+    cpu: float
+    left: int
 
 
 def measure(runs: int, seed: int) -> Report:
     """Run the part."""
     report = Report(f"restart: a killed hub and {STUBS} sessions")
-    api: dict[str, list[float]] = {"ours": [], "bare": []}
-    ready: dict[str, list[float]] = {"ours": [], "bare": []}
-    lost: list[float] = []
+    found: dict[str, list[Restart]] = {kind: [] for kind in TITLES}
     with new_folder() as root, ExitStack() as stack:
-        hubs = {kind: stack.enter_context(_with_stubs(root / kind, kind)) for kind in api}
+        hubs = {kind: stack.enter_context(_with_stubs(root / kind, kind)) for kind in TITLES}
         for run, kind in in_turn(list(hubs), runs, seed):
             hub, names = hubs[kind]
             progress(f"restart, run {run + 1}, {kind}")
-            answered, all_ready, left = _restart(hub, names[-1], STUBS)
-            api[kind].append(answered)
-            ready[kind].append(all_ready)
-            if kind == "ours":
-                lost.append(STUBS - left)
-        for kind, title in (("ours", "ours"), ("bare", "JupyterHub alone")):
-            report.add(f"{title}: until the API answers", "s", api[kind])
-            report.add(f"{title}: until all {STUBS} are ready", "s", ready[kind])
-        ratios = [a / b for a, b in zip(ready["ours"], ready["bare"], strict=True)]
-        report.add("ours / JupyterHub alone, run by run", "", ratios, RATIO)
-        report.add("sessions that ours lost", "", lost, 0)
+            found[kind].append(_restart(hub, names[-1], STUBS))
+        for kind, title in TITLES.items():
+            _add(report, title, STUBS, found[kind])
+        pairs = list(zip(found["ours"], found["bare"], strict=True))
+        report.add("ours / JupyterHub alone, run by run", "", [a.ready / b.ready for a, b in pairs], RATIO)
+        report.add("the same by the CPU's time", "", [a.cpu / b.cpu for a, b in pairs])
+        report.add("sessions that ours lost", "", [STUBS - one.left for one in found["ours"]], 0)
         progress("restart: with real sessions")
         _with_real_sessions(*hubs["ours"], report)
     return report
@@ -71,14 +77,21 @@ def _with_stubs(root: Path, kind: str) -> Iterator[tuple[Installation, list[str]
         yield hub, names
 
 
-def _restart(hub: Installation, last: str, count: int) -> tuple[float, float, int]:
-    """Kill and start the hub; seconds until its API answers and until all are ready, and how many are."""
+def _add(report: Report, title: str, count: int, restarts: list[Restart]) -> None:
+    report.add(f"{title}: until the API answers", "s", [one.answered for one in restarts])
+    report.add(f"{title}: until all {count} are ready", "s", [one.ready for one in restarts])
+    report.add(f"{title}: the hub's CPU by then", "s", [one.cpu for one in restarts])
+
+
+def _restart(hub: Installation, last: str, count: int) -> Restart:
+    """Kill and start the hub."""
     before = hub.ready_servers()
     if before != count:
         raise RuntimeError(f"{before} of {count} sessions are ready before the restart")
     hub.kill_hub()
     begun, answered = hub.start_hub()
-    return answered, _wait_for(hub, last, count, begun), hub.ready_servers()
+    ready = _wait_for(hub, last, count, begun)
+    return Restart(answered, ready, hub.hub_cpu_seconds(), hub.ready_servers())
 
 
 def _wait_for(hub: Installation, last: str, count: int, begun: float) -> float:
@@ -99,11 +112,10 @@ def _with_real_sessions(hub: Installation, names: list[str], report: Report) -> 
         hub.start_server(name, "real", site="here", environment="minimal", flavour="small")
     before = _answering(hub, owners, wait_seconds=90)
     _wait_for(hub, names[-1], STUBS + REAL, time.monotonic())
-    answered, all_ready, left = _restart(hub, names[-1], STUBS + REAL)
+    restart = _restart(hub, names[-1], STUBS + REAL)
     after = _answering(hub, owners)
-    report.add(f"ours with {REAL} real sessions: until the API answers", "s", [answered])
-    report.add(f"ours with {REAL} real sessions: until all {STUBS + REAL} are ready", "s", [all_ready])
-    report.add("sessions lost then", "", [STUBS + REAL - left], 0)
+    _add(report, f"ours with {REAL} real sessions", STUBS + REAL, [restart])
+    report.add("sessions lost then", "", [STUBS + REAL - restart.left], 0)
     report.add(f"real sessions that answered before and not after ({before} answered)", "", [before - after], 0)
 
 

@@ -117,6 +117,18 @@ def test_the_language_can_be_changed_and_is_remembered(page: Page, service: Serv
     expect(page.locator("html")).to_have_attribute("lang", "pt")
 
 
+def test_the_page_that_waits_survives_a_restart_of_the_hub(page: Page, service: Service) -> None:
+    sign_in(page, service, "Camila Rojas")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url(re.compile("spawn-pending"))
+    service.kill("hub")
+    expect(page.locator("#stage")).to_contain_text(re.compile("does not answer|restarted"), timeout=15_000)
+    page.wait_for_url(re.compile("/user/.*/lab"), timeout=90_000)
+    expect(page.locator(".jp-Launcher")).to_be_visible(timeout=60_000)
+    page.goto(service.base_url + "hub/home")
+    page.get_by_role("button", name="Stop").click()
+
+
 def test_it_works_without_javascript(service: Service, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

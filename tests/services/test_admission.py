@@ -1,5 +1,8 @@
 """Quota and refusals, seen from outside: exactly what is covered runs, and a refusal says why, wherever it is read."""
 
+import json
+import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -79,6 +82,30 @@ def test_rest_tells_a_refusal(small_service: tuple[Service, Person]) -> None:
     assert answer.status_code == 429
     assert answer.reason_phrase == "quota-held"
     assert "set aside for sessions that run" in answer.json()["message"]
+
+
+def test_a_refusal_that_comes_late_is_told_on_the_page_that_waits_and_in_the_progress_stream(
+    small_service: tuple[Service, Person],
+) -> None:
+    """JupyterHub waits one second for a start before it sends the browser to the page that waits."""
+    service, person = small_service
+    lock = sqlite3.connect(service.state.federation_database, isolation_level=None, check_same_thread=False)
+    lock.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(2.0, lambda: lock.execute("ROLLBACK"))
+    timer.start()
+    answer = person.start(flavour="small", environment="minimal", server="late")
+    timer.join()
+    assert answer.url.path.startswith("/hub/spawn-pending/"), answer.url
+    wait_for(lambda: person.status("late")["state"] == "failed")
+    page = person.client.get(f"{service.base_url}hub/spawn-pending/{person.user_name}/late")
+    assert page.status_code == 429
+    assert "set aside for sessions that run" in refusal_of(page.text)
+    stream = person.api("GET", f"users/{person.user_name}/servers/late/progress")
+    event = json.loads(stream.text.strip().removeprefix("data:"))
+    assert event["failed"] is True
+    assert "set aside for sessions that run" in event["message"]
+    assert "Where to ask" in event["html_message"]
+    lock.close()
 
 
 @pytest.mark.parametrize(("language", "words"), [("es", "apartad"), ("pt", "reserva")])
@@ -167,8 +194,6 @@ def test_an_expired_grant_is_said(small_service: tuple[Service, Person]) -> None
 
 
 def test_a_locked_database_is_an_outage_and_not_the_persons_quota() -> None:
-    import sqlite3
-
     with running_service(database={"busy_seconds": 0.5}) as service:
         person = Person(service.base_url).sign_in("researcher")
         name = person.user_name
