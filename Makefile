@@ -75,20 +75,24 @@ $(STAMPS)/python: requirements/bootstrap.lock
 ifeq ($(ROOT)$(DEBIAN),yesyes)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/debian-packages python3-venv
 endif
+	@echo "Setting up a virtual environment with $(PYTHON)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/hub: requirements/hub.lock pyproject.toml $(STAMPS)/python
+	@echo "Installing the hub from its lock file"
 	@$(UV_INSTALL) $(BIN)/python -r requirements/hub.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/hub
+	@echo "Installing what the tests need"
 	@$(UV_INSTALL) $(BIN)/python -r requirements/dev.lock
 	@touch $@
 
 $(STAMPS)/proxy: hub_config/proxy/package-lock.json $(STAMPS)/hub
+	@echo "Installing the proxy"
 	@$(BIN)/python -m hub_config.proxy_install
 	@touch $@
 
@@ -99,6 +103,7 @@ endif
 	@touch $@
 
 $(NBFED_ENVIRONMENTS)/%/.complete: images/environments/%/requirements.lock | $(STAMPS)/python
+	@echo "Installing the notebook environment '$*'"
 	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(NBFED_ENVIRONMENTS)/$*
 	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* --compile-bytecode -r $<
 	@touch $@

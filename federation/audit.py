@@ -8,9 +8,11 @@ from sqlalchemy import JSON, BigInteger, Connection, Integer, String, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from federation.database import Base, Moment
+from federation.plain import plain
 
 __all__ = ["Act", "AuditTable", "record"]
 
+_NAME_CHARACTERS = 256
 _REASON_CHARACTERS = 2000
 
 
@@ -29,8 +31,8 @@ class AuditTable(Base):
     seq: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     at: Mapped[datetime] = mapped_column(Moment)
     act: Mapped[str] = mapped_column(String(64))
-    actor: Mapped[str] = mapped_column(String(256))
-    target: Mapped[str] = mapped_column(String(256))
+    actor: Mapped[str] = mapped_column(String(_NAME_CHARACTERS))
+    target: Mapped[str] = mapped_column(String(_NAME_CHARACTERS))
     reason: Mapped[str] = mapped_column(String(_REASON_CHARACTERS))
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
 
@@ -41,10 +43,11 @@ def record(
     """Add one row. Control characters are made visible, so that a row cannot be mistaken for two in a log."""
     connection.execute(
         insert(AuditTable).values(
-            at=at, act=act.value, actor=actor, target=target, reason=_plain(reason), details=details
+            at=at,
+            act=act.value,
+            actor=plain(actor)[:_NAME_CHARACTERS],
+            target=plain(target)[:_NAME_CHARACTERS],
+            reason=plain(reason)[:_REASON_CHARACTERS],
+            details=details,
         )
     )
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)[:_REASON_CHARACTERS]

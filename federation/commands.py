@@ -20,6 +20,7 @@ from federation import migrations
 from federation.clock import Clock
 from federation.database import Database
 from federation.persons import Person, candidates
+from federation.plain import plain
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -176,11 +177,6 @@ def _time(text: str) -> datetime:
 
 
 # --- what commands show -------------------------------------------------------------------------------------
-
-
-def plain(text: str) -> str:
-    """The text with control characters made visible: a name that somebody chose cannot steer the terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def when(moment: datetime | None) -> str:

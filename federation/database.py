@@ -5,11 +5,13 @@ read a balance can change it without an upgrade that fails half-way. `read()` ne
 Whatever keeps the database from answering is raised as `DatabaseUnavailable`: callers that cost something fail closed.
 """
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, create_engine, event
@@ -103,6 +105,14 @@ class Database:
         if not self.url.startswith("sqlite"):
             return create_engine(self.url, pool_pre_ping=True)
         engine = create_engine(self.url, connect_args={"timeout": self.busy_seconds, "isolation_level": None})
+
+        @event.listens_for(engine, "do_connect")
+        def make_private(_dialect: Any, _record: Any, arguments: list[Any], _options: Any) -> None:
+            # SQLite would make the file readable for every account, those of sessions included.
+            path = Path(arguments[0])
+            if path.is_absolute():  # else it is not a file: SQLAlchemy makes names of files absolute
+                with contextlib.suppress(OSError):  # it is there, or SQLite says better why not
+                    path.touch(0o600, exist_ok=False)
 
         @event.listens_for(engine, "connect")
         def configure(connection: sqlite3.Connection, _record: Any) -> None:

@@ -24,7 +24,8 @@ class Problem:
     code
         Stable, for programs and for metrics; carries no numbers.
     status
-        HTTP status: 400 wrong input, 403 not eligible, 404 unknown, 429 frees itself, 503 an outage of ours.
+        HTTP status: 400 wrong input, 403 not eligible, 404 unknown, 429 frees itself, 503 an outage of ours; 502 and 504
+        for a session that ended, or kept silent, before it answered.
     text
         What happened and what it means.
     advice
@@ -42,7 +43,7 @@ class Problem:
         _catalogue[self.code] = self
 
 
-@dataclass
+@dataclass(eq=False)  # exceptions are told apart by identity, and must be hashable
 class Failure(Exception):
     """One occurrence of a problem.
 

@@ -2,8 +2,9 @@
 
 from decimal import Decimal
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from federation.i18n import LANGUAGES, current_language
 
@@ -41,6 +42,14 @@ def _known_languages(texts: dict[str, str]) -> dict[str, str]:
     return texts
 
 
+def _address(url: str) -> str:
+    """Refuses a host or port that is none; urlsplit looks at them only when it is asked."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError(f"{url} names no host, or a port that nothing can listen on")
+    return url
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 """A name that is safe in addresses, labels and file names: `[a-z0-9-]`, at most 40 characters."""
 
@@ -49,6 +58,9 @@ Localised = str | Annotated[dict[str, str], AfterValidator(_known_languages)]
 
 Weight = Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=3)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+# The bounds are far above what anybody has, so that amounts that are computed of these fit into the books.
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Hours = Annotated[int, Field(ge=1, le=8784)]
 
 
 def in_language(text: Localised, fallback: str = "") -> str:
@@ -63,7 +75,9 @@ class Terms(Section):
 
     version: str
     files: dict[str, str] = Field(default_factory=dict, description="Markdown file for each language")
-    grace_days: NonNegativeInt = Field(30, description="how long an earlier acceptance counts after a change")
+    grace_days: Annotated[int, Field(ge=0, le=3660)] = Field(
+        30, description="how long an earlier acceptance counts after a change"
+    )
 
 
 class FederationSection(Section):
@@ -73,7 +87,7 @@ class FederationSection(Section):
     mode: Literal["demo", "production"] = Field(
         "demo", description="production refuses demo sign-in, plain http and local sites"
     )
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#]+/?$")] = Field(
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#]+/?$"), AfterValidator(_address)] = Field(
         "http://127.0.0.1:8000", description="what people type; the proxy listens on its port"
     )
     hub: Name = Field("hub", description="this hub's name in the books, where several share one database")
@@ -107,12 +121,12 @@ class Flavour(Section):
     """A size of session."""
 
     title: Localised = ""
-    cpu: PositiveInt
-    memory_gib: PositiveInt
-    gpu: NonNegativeInt = 0
+    cpu: Count
+    memory_gib: Count
+    gpu: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     weight: Weight = Field(description="billing units for one hour of running; at most three decimals")
     tier: str = Field("T1", description="the lowest tier that may use it")
-    walltime_hours: PositiveInt | None = None
+    walltime_hours: Hours | None = None
 
 
 class KubernetesEnvironment(Section):
@@ -153,11 +167,13 @@ class LocalSite(_AnySite):
 
     kind: Literal["local"]
     account: str = Field("nobody", description="the account that sessions run under when the hub runs as root")
-    boot_seconds: PositiveInt = Field(120, description="how long a session may take until it answers")
+    boot_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        120, description="how long a session may take until it answers"
+    )
 
 
 class Homes(Section):
-    size_gib: PositiveInt
+    size_gib: Count
 
 
 class KubernetesSite(_AnySite):
@@ -185,7 +201,7 @@ class BatchSite(_AnySite):
     nodes: list[str] = Field(min_length=1)
     ports: Annotated[str, StringConstraints(pattern=r"^\d+-\d+$")]
     partition: str | None = None
-    walltime_hours: PositiveInt
+    walltime_hours: Hours
     mfa: bool = False
 
 

@@ -7,8 +7,11 @@ sessions/       one folder for each attempt on a local site
 federation.sqlite, jupyterhub.sqlite
 """
 
+import contextlib
+import errno
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 __all__ = ["StateFolder"]
@@ -56,25 +59,39 @@ class StateFolder:
         return self._folder("", 0o711) / "nbfed-up.lock"
 
     def secret(self, name: str, *, hexadecimal_bytes: int = 32) -> str:
-        """The secret of this name: from `NBFED_<NAME>` if that is set, else from the folder, made if it is not there."""
+        """The secret of this name: from `NBFED_<NAME>` if that is set, else from the folder, made if it is not there.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read or made, or its file is empty.
+        """
         from_environment = os.environ.get(f"NBFED_{name.upper()}")
         if from_environment:
             return from_environment
         path = self._folder("secrets", 0o700) / name
-        try:
-            # O_EXCL: of two processes that start together one makes the secret and both read it.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text().strip()
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(hexadecimal_bytes))
-        return path.read_text().strip()
+        if not path.exists():
+            _make_once(path, secrets.token_hex(hexadecimal_bytes))
+        secret = path.read_text().strip()
+        if not secret:
+            raise OSError(errno.EINVAL, f"the secret {path} is empty; remove the file, and a new one is made")
+        return secret
 
     def _folder(self, name: str, mode: int) -> Path:
-        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
         folder = self.root / name
-        if not folder.is_dir():
-            folder.mkdir(exist_ok=True)
+        if name:
+            self._folder("", 0o711)
+        folder.mkdir(parents=True, exist_ok=True)
         if folder.stat().st_mode & 0o777 != mode and folder.stat().st_uid == os.geteuid():
             folder.chmod(mode)
         return folder
+
+
+def _make_once(path: Path, content: str) -> None:
+    """Of two processes that start together one makes the file, and whoever sees it sees all of it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as file:  # its mode is 600
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)

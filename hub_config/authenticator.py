@@ -16,7 +16,7 @@ from tornado import web
 from federation.database import DatabaseUnavailable
 from federation.i18n import gettext
 from federation.persons import Person, remember
-from hub_config.demo.sign_in import CLIENT_ID as DEMO_CLIENT_ID
+from hub_config.demo import CLIENT_ID as DEMO_CLIENT_ID
 from hub_config.settings import Settings, SettingsError
 from hub_config.wiring import House
 from spawners.exchange import EXCHANGE_PATH, ExchangeHandler

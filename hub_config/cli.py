@@ -59,7 +59,7 @@ class Installation:
 
     @cached_property
     def settings(self) -> Settings:
-        return _load()
+        return load()
 
     @property
     def database(self) -> Database:
@@ -90,15 +90,6 @@ class Installation:
     def _checked_house(self) -> House:
         migrations.check(self._house.database)
         return self._house
-
-
-def _load(file: Path | None = None) -> Settings:
-    """`load`, with one more thing that people can mend."""
-    try:
-        return load(file)
-    except UnicodeDecodeError as error:
-        name = file or os.environ.get("NBFED_CONFIG")
-        raise SettingsError(f"{name}: this is not UTF-8 text: byte {error.start}. Save it as UTF-8.") from error
 
 
 def _house(settings: Settings, actor: str, clock: Clock = system_clock) -> House:
@@ -145,7 +136,7 @@ def up(config: Path | None) -> None:
     from hub_config.banner import banner, check_local_sites
     from hub_config.supervisor import up as supervise
 
-    settings = _load(config)
+    settings = load(config)
     # Children start in another folder: a relative name would mean another one there.
     os.environ["NBFED_ENVIRONMENTS"] = str(environments_folder())
     with _readable_places(settings):
@@ -165,7 +156,7 @@ def worker() -> None:
     """Renew leases, settle ended sessions, stop idle ones. `nbfed up` runs it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings = _load()
+    settings = load()
     parts = _house(settings, "worker")
     migrations.check(parts.database)
     run_worker([upkeep(parts).run_once], interval_seconds=settings.yaml.worker.interval_seconds)
@@ -176,7 +167,7 @@ def demo_sign_in() -> None:
     """The demo sign-in. `nbfed up` runs it."""
     from hub_config.demo.sign_in import serve
 
-    serve(_load())
+    serve(load())
 
 
 @main.group()
@@ -190,7 +181,7 @@ def config() -> None:
 def check(ctx: click.Context, file: Path | None) -> None:
     """Check FILE, else what NBFED_CONFIG names, else the demo's, and the files that it names. Changes nothing."""
     try:
-        settings = _load(file)
+        settings = load(file)
         complaints = [*_complaints_about_secrets(settings), *_complaints_about_files(settings)]
     except SettingsError as error:
         complaints = str(error).splitlines()
@@ -224,7 +215,7 @@ def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
 
 
 def _complaints_about_files(settings: Settings) -> Iterator[str]:
-    """What is wrong with the other files and addresses that federation.yaml names."""
+    """What is wrong with the other files that federation.yaml names."""
     yaml = settings.yaml
     terms = yaml.federation.terms.files if yaml.federation.terms else {}
     named = {f"federation.terms.files.{language}": file for language, file in terms.items()}
@@ -234,10 +225,6 @@ def _complaints_about_files(settings: Settings) -> Iterator[str]:
         path = settings.file.parent / file
         if not path.is_file():
             yield f"{settings.file}: {key}: there is no file {path}"
-    try:
-        _ = settings.public_port
-    except ValueError as error:
-        yield f"{settings.file}: federation.base_url: {error}"
 
 
 def _summary(settings: Settings) -> str:
@@ -263,7 +250,7 @@ def doctor(ctx: click.Context) -> None:
     from hub_config.doctor import State, examine, report
 
     with httpx.Client(timeout=_DOCTOR_SECONDS, trust_env=False) as client:
-        checks = list(examine(_load, _open_database, client, system_clock))
+        checks = list(examine(load, _open_database, client, system_clock))
     click.echo(report(checks))
     if any(found.state is State.FAIL for found in checks):
         ctx.exit(1)

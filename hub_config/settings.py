@@ -1,15 +1,14 @@
 """federation.yaml as one model: read, checked, and every complaint given with file, line and the nearest known key."""
 
 import os
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from federation.i18n import LANGUAGES
 from federation.settings import (
@@ -24,6 +23,7 @@ from federation.settings import (
     Site,
 )
 from federation.state import StateFolder
+from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
 from quota.settings import DefaultGrant, LimitsSection
 from spawners.settings import IdleSection, WorkerSection
 from vetting.settings import DeskSection, IdentitySection, Tier
@@ -59,66 +59,88 @@ class FederationYaml(Section):
     @model_validator(mode="after")
     def _names_exist(self) -> "FederationYaml":
         complaints = [
-            f"{where}: there is no {kind} {name!r}{_nearest(name, known)}"
-            for where, kind, names, known in self._references()
-            for name in names
+            (location, f"there is no {kind} {name!r}{nearest(name, known)}")
+            for above, kind, names, known in self._references()
+            for location, name in _located(above, names)
             if name not in known
         ]
         if complaints:
-            raise ValueError("; ".join(complaints))
+            raise Misfit(complaints)
         return self
 
     @model_validator(mode="after")
     def _times_fit(self) -> "FederationYaml":
-        limits = self.limits
+        limits, complaints = self.limits, list[tuple[Location, str]]()
         if limits.shortest_lease_minutes > limits.lease_minutes:
-            raise ValueError("limits.shortest_lease_minutes is longer than limits.lease_minutes: nothing could start")
+            wrong = f"{limits.shortest_lease_minutes} is longer than limits.lease_minutes, so nothing could start"
+            complaints.append((("limits", "shortest_lease_minutes"), wrong))
         if self.worker.interval_seconds * 4 > limits.lease_minutes * 60:
-            raise ValueError(
-                "worker.interval_seconds is more than a quarter of limits.lease_minutes: leases would be renewed too late"
+            wrong = (
+                f"{self.worker.interval_seconds:g} is more than a quarter of limits.lease_minutes, "
+                "so leases would be renewed too late"
             )
+            complaints.append((("worker", "interval_seconds"), wrong))
+        if complaints:
+            raise Misfit(complaints)
         return self
 
     @model_validator(mode="after")
     def _tiers_build_on_lower_ones(self) -> "FederationYaml":
-        names = list(self.tiers)
+        lower = set[str]()
+        complaints = list[tuple[Location, str]]()
         for name, tier in self.tiers.items():
-            if tier.needs in names and names.index(tier.needs) >= names.index(name):
-                raise ValueError(
-                    f"tiers.{name}.needs: {tier.needs} stands below it; tiers are listed from the lowest up"
-                )
+            if tier.needs is not None and tier.needs not in lower:
+                wrong = f"{tier.needs} does not stand above {name}; tiers are listed from the lowest to the highest"
+                complaints.append((("tiers", name, "needs"), wrong))
+            lower.add(name)
+        if complaints:
+            raise Misfit(complaints)
         return self
 
     @model_validator(mode="after")
     def _production_is_strict(self) -> "FederationYaml":
+        base_url, providers = self.federation.base_url, self.identity.providers
+        complaints = list[tuple[Location, str]]()
         if self.federation.mode == "demo":
-            if not self.identity.providers and not _is_loopback(self.federation.base_url):
-                raise ValueError(
-                    "the demo sign-in lets anyone in as anyone, so federation.base_url must be a loopback address; "
+            if not providers and not _is_loopback(base_url):
+                wrong = (
+                    "the demo sign-in lets anyone in as anyone, so this must be a loopback address; "
                     "add identity.providers to serve other machines"
                 )
-            return self
-        complaints = []
-        if not self.federation.base_url.startswith("https://"):
-            complaints.append("federation.base_url must be https")
-        if not self.identity.providers:
-            complaints.append("identity.providers is empty, and the demo sign-in is refused")
-        complaints += [f"sites.{name} is a local site" for name, site in self.sites.items() if site.kind == "local"]
+                complaints.append((("federation", "base_url"), wrong))
+        else:
+            if not base_url.startswith("https://"):
+                complaints.append((("federation", "base_url"), "production mode needs https"))
+            if not providers:
+                complaints.append((("identity", "providers"), "production mode refuses the demo sign-in; name one"))
+            complaints += [
+                (("identity", "providers", index, "issuer"), "production mode needs https")
+                for index, provider in enumerate(providers)
+                if provider.issuer and not provider.issuer.startswith("https://")
+            ]
+            complaints += [
+                (("sites", name, "kind"), "production mode refuses local sites")
+                for name, site in self.sites.items()
+                if site.kind == "local"
+            ]
         if complaints:
-            raise ValueError("production mode refuses this: " + "; ".join(complaints))
+            raise Misfit(complaints)
         return self
 
-    def _references(self) -> list[tuple[str, str, list[str], list[str]]]:
-        tiers, flavours, sites = list(self.tiers), list(self.flavours), list(self.sites)
+    def _references(self) -> list[tuple[Location, str, str | Collection[str], list[str]]]:
+        """Names that stand for something: where, for what, the names, and those that there are."""
+        languages, tiers, flavours, sites = list(LANGUAGES), list(self.tiers), list(self.flavours), list(self.sites)
+        terms = self.federation.terms.files if self.federation.terms else {}
         return [
-            ("federation.languages", "language", self.federation.languages, list(LANGUAGES)),
-            ("defaults", "tier", list(self.defaults), tiers),
-            ("limits.per_site", "site", list(self.limits.per_site), sites),
-            ("identity.roles.site_operator", "site", list(self.identity.roles.site_operator), sites),
-            *((f"tiers.{n}.needs", "tier", [t.needs], tiers) for n, t in self.tiers.items() if t.needs),
-            *((f"flavours.{n}.tier", "tier", [f.tier], tiers) for n, f in self.flavours.items()),
-            *((f"sites.{n}.flavours", "flavour", s.flavours, flavours) for n, s in self.sites.items()),
-            *((f"defaults.{n}.flavours", "flavour", d.flavours, flavours) for n, d in self.defaults.items()),
+            (("federation", "languages"), "language", self.federation.languages, languages),
+            (("federation", "terms", "files"), "language", terms, languages),
+            (("defaults",), "tier", self.defaults, tiers),
+            (("limits", "per_site"), "site", self.limits.per_site, sites),
+            (("identity", "roles", "site_operator"), "site", self.identity.roles.site_operator, sites),
+            *((("tiers", n, "needs"), "tier", t.needs, tiers) for n, t in self.tiers.items() if t.needs is not None),
+            *((("flavours", n, "tier"), "tier", f.tier, tiers) for n, f in self.flavours.items()),
+            *((("sites", n, "flavours"), "flavour", s.flavours, flavours) for n, s in self.sites.items()),
+            *((("defaults", n, "flavours"), "flavour", d.flavours, flavours) for n, d in self.defaults.items()),
         ]
 
 
@@ -163,14 +185,14 @@ class Settings:
         Raises
         ------
         SettingsError
-            If the file is missing, unreadable or empty.
+            If the file is missing, unreadable, empty or not UTF-8 text.
         """
         path = self.file.parent / file
         try:
-            content = path.read_text().strip()
-        except OSError as error:
+            content = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"{self.file}: {key}: the secret's file {path} cannot be read: {error.strerror}"
+                f"{self.file}: {key}: the secret's file {path} cannot be read: {_why(error)}"
             ) from error
         if not content:
             raise SettingsError(f"{self.file}: {key}: the secret's file {path} is empty")
@@ -187,9 +209,9 @@ def load(file: Path | None = None, state: StateFolder | None = None) -> Settings
     """
     path = file or Path(os.environ.get("NBFED_CONFIG") or DEMO_FILE)
     try:
-        text = path.read_text()
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {_why(error)}") from error
     return Settings(file=path.absolute(), yaml=parse(text, str(path)), state=state or StateFolder.from_environment())
 
 
@@ -201,102 +223,49 @@ def parse(text: str, name: str) -> FederationYaml:
     SettingsError
         With one line for each complaint.
     """
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"{name}:{line}: this is not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{name}:1: this is not YAML: {error}") from error
+    root, content = _read(text, name)
     if not isinstance(content, dict):
         raise SettingsError(f"{name}:1: a federation.yaml is a mapping of sections; this is {_kind(content)}")
-    doubled = [
-        f"{name}:{line}: {key}: this key stands here twice; only one of them would count"
-        for key, line in _doubled_keys(root)
-    ]
-    if doubled:
+    if doubled := about_doubled_keys(name, root):
         raise SettingsError("\n".join(doubled))
     try:
         return FederationYaml.model_validate(content)
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaint(name, root, e) for e in error.errors())) from error
+        complaints = about_values(name, root, FederationYaml, error.errors())
+        raise SettingsError("\n".join(complaints)) from error
 
 
-def _complaint(name: str, root: yaml.Node | None, error: Any) -> str:
-    path, line = _place(root, error["loc"])
-    where = ".".join(str(part) for part in path)
-    prefix = f"{name}:{line}: {where}: " if where else f"{name}:{line}: "
-    if error["type"] == "extra_forbidden":
-        return prefix + "unknown key" + _nearest(str(path[-1]), _known_keys(path[:-1]))
-    if error["type"] == "value_error":
-        return prefix + str(error["ctx"]["error"])
-    got = "" if error["type"] in ("missing", "too_short") else f" (it is {error['input']!r})"
-    message: str = error["msg"]
-    return f"{prefix}{message[0].lower()}{message[1:]}{got}"
+def _read(text: str, name: str) -> tuple[yaml.Node | None, Any]:
+    """The text as YAML nodes, which know their lines, and as values."""
+    try:
+        return yaml.compose(text, Loader=_Loader), yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        wrong = ", ".join(part for part in (error.context, error.problem) if part)
+        raise SettingsError(f"{name}:{line}: this is not YAML: {wrong}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SettingsError(f"{name}:{line}: this is not YAML: {str(error).splitlines()[0]}") from error
 
 
-def _place(root: yaml.Node | None, location: tuple[int | str, ...]) -> tuple[list[int | str], int]:
-    """The part of a pydantic location that stands in the file, and the line of its deepest part."""
-    path: list[int | str] = []
-    node, line = root, 1
-    for depth, part in enumerate(location):
-        found = None
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = (node.value[part], node.value[part])
-        if found:
-            path.append(part)
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif depth == len(location) - 1 and isinstance(node, yaml.MappingNode) and isinstance(part, str):
-            path.append(part)  # a key that is missing; what is not found before that is a tag of a union
-    return path, line
+class _Loader(yaml.SafeLoader):
+    """Says the line also of numbers and dates that look like such and are none: 2026-02-30."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
 
 
-def _doubled_keys(node: yaml.Node | None) -> list[tuple[str, int]]:
-    found = []
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                found.append((key.value, key.start_mark.line + 1))
-            seen.add(key.value)
-            found += _doubled_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            found += _doubled_keys(item)
-    return found
-
-
-def _known_keys(path: list[int | str]) -> list[str]:
-    """The keys that the model knows at a place."""
-    models: list[Any] = [FederationYaml]
-    for part in path:
-        following: list[Any] = []
-        for model in models:
-            if isinstance(model, type) and issubclass(model, BaseModel):
-                if part in model.model_fields:
-                    following += _models_in(model.model_fields[str(part)].annotation)
-            elif get_origin(model) in (dict, list):
-                following += _models_in(get_args(model)[-1])
-        models = following
-    return sorted({key for m in models if isinstance(m, type) and issubclass(m, BaseModel) for key in m.model_fields})
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Annotated:
-        return _models_in(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [model for part in get_args(annotation) for model in _models_in(part)]
-    return [annotation]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(known)}" if known else ""
+def _located(location: Location, names: str | Collection[str]) -> Iterator[tuple[Location, str]]:
+    """One name, the keys of a mapping, or the items of a list, each with its place."""
+    if isinstance(names, str):
+        yield location, names
+    elif isinstance(names, Mapping):
+        yield from (((*location, name), name) for name in names)
+    else:
+        yield from (((*location, index), name) for index, name in enumerate(names))
 
 
 def _kind(content: object) -> str:
@@ -305,3 +274,9 @@ def _kind(content: object) -> str:
 
 def _is_loopback(url: str) -> bool:
     return (urlsplit(url).hostname or "") in ("127.0.0.1", "localhost", "::1")
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"this is not UTF-8 text: byte {error.start}. Save it as UTF-8."
+    return error.strerror or str(error)

@@ -14,6 +14,7 @@ from hub_config.settings import Settings
 from quota import rates
 from quota.ledger import Ledger
 from spawners.admission import Admission, Policy
+from spawners.adoption import OpenAttempts
 from spawners.backends.local import LocalSpawner
 from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
@@ -45,6 +46,7 @@ class House:
             ledger=self.ledger,
             admission=self.admission,
             sessions=self.sessions,
+            open_attempts=OpenAttempts(self.sessions, self.settings.yaml.federation.hub),
             backends=self.backends,
             ask_url="/hub/ask",
             clock=self.clock,

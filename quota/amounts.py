@@ -6,6 +6,9 @@ unit-hours; the books hold milli-unit-seconds, so that sums are exact and every 
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
+
+from federation.clock import as_utc
 
 __all__ = [
     "MILLI_UNIT_SECONDS_PER_UNIT_HOUR",
@@ -20,11 +23,17 @@ MILLI_UNIT_SECONDS_PER_UNIT_HOUR = 3_600_000
 
 
 def weight_milli(weight: Decimal) -> int:
-    """A flavour's weight in thousandths; weights have at most three decimals."""
-    scaled = weight * 1000
-    if scaled != int(scaled) or scaled <= 0:
+    """A flavour's weight in thousandths.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive number, or has more than three decimals.
+    """
+    scaled = _times(weight, 1000)
+    if scaled is None or scaled <= 0:
         raise ValueError(f"a weight is positive and has at most three decimals, not {weight}")
-    return int(scaled)
+    return scaled
 
 
 def from_unit_hours(hours: Decimal | int) -> int:
@@ -35,14 +44,14 @@ def from_unit_hours(hours: Decimal | int) -> int:
     ValueError
         If it is not a finite number, or finer than one milli-unit-second.
     """
-    exact = Decimal(hours) * MILLI_UNIT_SECONDS_PER_UNIT_HOUR
-    if not exact.is_finite() or exact != exact.to_integral_value():
+    amount = _times(Decimal(hours), MILLI_UNIT_SECONDS_PER_UNIT_HOUR)
+    if amount is None:
         raise ValueError(f"{hours} unit-hours is not a whole number of milli-unit-seconds")
-    return int(exact)
+    return amount
 
 
 def to_unit_hours(milli_unit_seconds: int) -> Decimal:
-    """Unit-hours, for people; exact."""
+    """Unit-hours, for people; as exact as 28 digits are."""
     return Decimal(milli_unit_seconds) / MILLI_UNIT_SECONDS_PER_UNIT_HOUR
 
 
@@ -54,4 +63,13 @@ def whole_seconds(duration: timedelta) -> int:
 
 def charge(weight: int, started: datetime, ended: datetime) -> int:
     """What a session costs: ceil(end - start in seconds) x weight in thousandths."""
-    return whole_seconds(ended - started) * weight
+    # In UTC: Python subtracts two moments of one zone by their wall clocks, summer time or not.
+    return whole_seconds(as_utc(ended) - as_utc(started)) * weight
+
+
+def _times(number: Decimal, factor: int) -> int | None:
+    """The product, where it is whole. By fractions: `Decimal` would round after 28 digits."""
+    if not number.is_finite():
+        return None
+    product = Fraction(number) * factor
+    return product.numerator if product.denominator == 1 else None

@@ -5,8 +5,9 @@ Each period is a new grant, so nothing is carried over; the key makes giving it 
 
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from federation.clock import as_utc
 from quota.amounts import from_unit_hours
 from quota.page import DEFAULT_KEY
 from quota.settings import DefaultGrant
@@ -26,7 +27,7 @@ class DefaultOfPeriod:
 
 def period_bounds(period: str, now: datetime) -> tuple[datetime, datetime]:
     """Start and end in UTC of the day, ISO week, month or year that `now` is in."""
-    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = as_utc(now).replace(hour=0, minute=0, second=0, microsecond=0)
     match period:
         case "day":
             return day, day + timedelta(days=1)

@@ -7,7 +7,7 @@ happened then, or, if the commit was already made, calling again gives the same 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _OPEN = tuple(state.value for state in OPEN_STATES)
+_MOST = 2**53  # any number of such grants that people can give adds up in 64 bits; JSON keeps it exactly
 
 
 class HoldUnknown(LookupError):
@@ -74,7 +75,9 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Cap:
-    """A limit on a gauge summed over the open holds of a user or a site; `reason` is what the refusal says."""
+    """A limit on a gauge summed over the open holds of a user or a site. `reason` is what the refusal says; what is
+    used and the limit are filled in.
+    """
 
     column: str  # user | site
     ref: str
@@ -155,7 +158,7 @@ class Ledger:
         ValueError
             If the amount is not positive, or the end is not after the start.
         """
-        if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < amount < 2**62:
+        if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < amount <= _MOST:
             raise ValueError(f"an amount is a whole positive number of milli-unit-seconds, not {amount!r}")
         if as_utc(ends_at) <= as_utc(starts_at):
             raise ValueError("a grant ends after it starts")
@@ -226,8 +229,13 @@ class Ledger:
         Raises
         ------
         ValueError
-            If the attempt's hold is closed already, or belongs to another place.
+            If the attempt's hold is closed already, or belongs to another place; or if `shortest` is nothing, or longer
+            than `lease`.
+        KeyError
+            If the flavour has no weight.
         """
+        if not timedelta(0) < shortest <= lease:
+            raise ValueError(f"a lease of {lease} and of at least {shortest} is no lease")
         try:
             return self._reserve(attempt, payer, place, flavour, lease, shortest, gauges, caps, returns_at)
         except _Refused as refused:
@@ -257,7 +265,7 @@ class Ledger:
             page = Page(connection, account, now, self._actor)
             page.update_grants()
             seconds = min(whole_seconds(lease), max(0, page.available) // rate.weight_milli)
-            reasons = [cap.reason for cap in caps if _exceeds(connection, cap, gauges)]
+            reasons = [reason for cap in caps if (reason := _exceeded(connection, cap, gauges))]
             if seconds < whole_seconds(shortest):
                 reasons.append(_no_funds(page, rate.weight_milli * whole_seconds(shortest), returns_at))
             if _server_is_busy(connection, place):
@@ -280,6 +288,7 @@ class Ledger:
 
     def started(self, hold: str, *, started_at: datetime, backend_ref: str | None = None) -> None:
         """The backend says that the session runs, since then."""
+        started_at = as_utc(started_at)
         with self._database.write() as connection:
             connection.execute(
                 update(HoldTable)
@@ -304,7 +313,7 @@ class Ledger:
         HoldUnknown
             If there is no such hold.
         """
-        now = self._clock()
+        now, until = self._clock(), as_utc(until)
         with self._database.write() as connection:
             row = _existing(connection, hold)
             if row.state not in _OPEN:
@@ -348,7 +357,8 @@ class Ledger:
             amount = charge(row.weight_milli, started_at, ended_at)
             set_aside = row.amount if row.state in _OPEN else 0
             with open_page(connection, row.account_id, self._clock(), self._actor) as page:
-                page.charge(amount, hold, cover=page.available + set_aside)
+                # Below zero is what other sessions overran by: what was set aside for this one stays its own.
+                page.charge(amount, hold, cover=set_aside + max(0, page.available))
                 if set_aside:
                     page.post(EntryKind.RELEASE, -set_aside, hold=hold)
             return _close(
@@ -364,20 +374,24 @@ class Ledger:
         HoldUnknown
             If there is no such hold.
         """
-        return self._give_back(hold, HoldState.RELEASED, reason)
+        return self._give_back(hold, reason)
 
     def expire(self, now: datetime) -> list[str]:
         """Close holds whose lease ended before their session was ever seen running, and return their ids."""
+        now = as_utc(now)
         with self._database.read() as connection:
             due = connection.execute(
                 select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable.lease_until <= now)
             ).scalars().all()  # fmt: skip
-        return [hold for hold in due if self._give_back(hold, HoldState.EXPIRED, "lease ended").state == "expired"]
+        return [hold for hold in due if self._give_back(hold, "lease ended", due=now).state == HoldState.EXPIRED]
 
-    def _give_back(self, hold: str, state: HoldState, reason: str) -> Settlement:
+    def _give_back(self, hold: str, reason: str, *, due: datetime | None = None) -> Settlement:
+        """Close an open hold without a charge; with `due`, only if its lease ended by then and it never ran."""
+        state = HoldState.RELEASED if due is None else HoldState.EXPIRED
         with self._database.write() as connection:
             row = _existing(connection, hold)
-            if row.state not in _OPEN or (state == HoldState.EXPIRED and row.state != HoldState.HELD):
+            is_due = due is None or (row.state == HoldState.HELD and row.lease_until <= due)
+            if row.state not in _OPEN or not is_due:
                 return _settlement(row)
             with open_page(connection, row.account_id, self._clock(), self._actor) as page:
                 page.post(EntryKind.RELEASE, -row.amount, hold=hold, reason=reason)
@@ -403,13 +417,14 @@ def _admitted_before(row: Row[Any], place: Place) -> Admitted:
     return Admitted(row.id, row.lease_until, row.weight_milli)
 
 
-def _exceeds(connection: Connection, cap: Cap, gauges: Gauges) -> bool:
+def _exceeded(connection: Connection, cap: Cap, gauges: Gauges) -> Reason | None:
+    """The cap's reason, if this would be too much."""
     column = HoldTable.user if cap.column == "user" else HoldTable.site
     gauge = getattr(HoldTable, f"gauge_{cap.gauge}")
     total = select(func.coalesce(func.sum(gauge), 0)).where(column == cap.ref, HoldTable.state.in_(_OPEN))
     used: int = connection.execute(total).scalar_one()
     wanted: int = getattr(gauges, cap.gauge)
-    return used + wanted > cap.limit
+    return replace(cap.reason, used=used, limit=cap.limit) if wanted and used + wanted > cap.limit else None
 
 
 def _server_is_busy(connection: Connection, place: Place) -> bool:
@@ -423,17 +438,15 @@ def _server_is_busy(connection: Connection, place: Place) -> bool:
 
 
 def _no_funds(page: Page, needed: int, returns_at: datetime | None) -> Reason:
-    if page.held == 0 and not any(grant.active for grant in page.grants()):
-        last = page.connection.execute(
+    if not any(grant.active for grant in page.grants()):
+        rows = page.connection.execute(
             select(GrantTable.ends_at, GrantTable.revoked_at)
             .where(GrantTable.account_id == page.account_id, GrantTable.starts_at <= page.at)
-            .order_by(GrantTable.ends_at.desc())
-        ).first()
-        if last is None:
+        ).all()  # fmt: skip
+        if not rows:
             return Reason(problem=NO_GRANT)
-        ended = last.revoked_at or last.ends_at
-        if ended <= page.at:
-            return Reason(problem=GRANT_ENDED, returns_at=ended)
+        ended = max(min(row.ends_at, row.revoked_at or row.ends_at) for row in rows)
+        return Reason(problem=GRANT_ENDED, returns_at=ended)
     # People think of this month's quota, not of all time: the figures are those of the grants that count now.
     counting = [grant for grant in page.grants() if grant.active]
     limit = sum(grant.amount for grant in counting)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from quota.tables import AccountTable, BalanceTable, EntryKind, EntryTable, GrantBalanceTable, GrantTable, OwnerKind
@@ -41,7 +41,9 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True)
 class GrantStanding:
-    """One grant that has begun; `active` says whether new holds may count on what is left of it."""
+    """One grant that has begun; `active` says whether new holds may count on what is left of it, `taken_in` whether it
+    is in the balance already.
+    """
 
     id: str
     amount: int
@@ -49,6 +51,7 @@ class GrantStanding:
     starts_at: datetime
     ends_at: datetime
     active: bool
+    taken_in: bool
     is_default: bool
     reason: str
 
@@ -71,7 +74,7 @@ class Page:
 
     @property
     def available(self) -> int:
-        """What a new hold may take, in milli-unit-seconds. Below zero after an overrun."""
+        """What a new hold may take, in milli-unit-seconds. Below zero while an overrun is not covered."""
         return self.granted - self.used - self.held
 
     def post(
@@ -94,10 +97,15 @@ class Page:
         setattr(self, column, getattr(self, column) + amount)
 
     def update_grants(self) -> None:
-        """Take in grants that have begun, and let lapse what is left of those that ended and is not held."""
+        """Take in grants that have begun, cover overruns from what is free, and let lapse what is left of grants that
+        ended and is not held.
+        """
         self._begin_grants()
+        grants = self.grants_left()
+        if self._cover_overruns(grants):
+            grants = self.grants_left()
         held = self.held
-        for grant in self.grants_left():
+        for grant in grants:
             kept = min(grant.left, held)
             held -= kept
             if not grant.active and grant.left > kept:
@@ -107,15 +115,9 @@ class Page:
     def charge(self, amount: int, hold: str, cover: int) -> None:
         """Spend `amount` for a hold, in spend order, at most `cover` of it from grants; the rest is an overrun."""
         covered = max(0, min(amount, cover))
-        uncovered = amount - covered
-        for grant in self.grants_left():
-            part = min(grant.left, covered)
-            if part:
-                self._change_grant(grant.id, charged=part)
-                self.post(EntryKind.CHARGE, part, hold=hold, grant=grant.id)
-                covered -= part
-        if covered + uncovered:
-            self.post(EntryKind.OVERRUN, covered + uncovered, hold=hold, reason="used beyond what was held and left")
+        uncovered = amount - covered + self._spend(self.grants_left(), covered, hold=hold)
+        if uncovered:
+            self.post(EntryKind.OVERRUN, uncovered, hold=hold, reason="used beyond what was held and left")
 
     def grants(self) -> list[GrantStanding]:
         """All grants that are active or that something is left of, in spend order."""
@@ -151,6 +153,26 @@ class Page:
             )
             self.post(EntryKind.GRANT, grant.amount, grant=grant.id, reason=grant.reason)
 
+    def _cover_overruns(self, grants: list[GrantStanding]) -> int:
+        """Pay what was used without cover, once, from what is free now, and return how much that was."""
+        left = sum(grant.left for grant in grants)
+        owed = left - (self.granted - self.used)
+        covered = max(0, min(owed, left - self.held))
+        if covered:
+            self._spend(grants, covered, reason="covers an earlier overrun")
+            self.post(EntryKind.OVERRUN, -covered, reason="covered now")
+        return covered
+
+    def _spend(self, grants: list[GrantStanding], amount: int, *, hold: str | None = None, reason: str = "") -> int:
+        """Charge an amount to grants, in their order, and return what they could not pay."""
+        for grant in grants:
+            part = min(grant.left, amount)
+            if part:
+                self._change_grant(grant.id, charged=part)
+                self.post(EntryKind.CHARGE, part, hold=hold, grant=grant.id, reason=reason)
+                amount -= part
+        return amount
+
     def _change_grant(self, grant_id: str, *, charged: int = 0, lapsed: int = 0) -> None:
         self.connection.execute(
             update(GrantBalanceTable)
@@ -170,12 +192,18 @@ def open_page(connection: Connection, account_id: int, at: datetime, actor: str)
 
 
 def standing_of_grants(connection: Connection, account_id: int, at: datetime) -> list[GrantStanding]:
-    """Grants in spend order: the one that ends first, then the higher priority."""
-    left = GrantBalanceTable.amount - GrantBalanceTable.charged - GrantBalanceTable.lapsed
+    """Grants that have begun, in spend order: the one that ends first, then the higher priority.
+
+    Those that no write has taken in yet count as well: what people read does not wait for their next start.
+    """
+    taken_in = GrantBalanceTable.grant_id.is_not(None)
+    begun = and_(GrantTable.starts_at <= at, GrantTable.revoked_at.is_(None))
+    spent = func.coalesce(GrantBalanceTable.charged + GrantBalanceTable.lapsed, 0)
+    left = GrantTable.amount - spent
     rows = connection.execute(
-        select(GrantTable.__table__, left.label("left"))
-        .join_from(GrantTable, GrantBalanceTable, GrantBalanceTable.grant_id == GrantTable.id)
-        .where(GrantTable.account_id == account_id)
+        select(GrantTable.__table__, left.label("left"), taken_in.label("taken_in"))
+        .outerjoin_from(GrantTable, GrantBalanceTable, GrantBalanceTable.grant_id == GrantTable.id)
+        .where(GrantTable.account_id == account_id, or_(taken_in, begun))
         .where(or_(GrantTable.ends_at > at, left > 0))
         .order_by(GrantTable.ends_at, GrantTable.priority.desc(), GrantTable.id)
     )
@@ -187,6 +215,7 @@ def standing_of_grants(connection: Connection, account_id: int, at: datetime) ->
             starts_at=row.starts_at,
             ends_at=row.ends_at,
             active=row.ends_at > at and row.revoked_at is None,
+            taken_in=row.taken_in,
             is_default=row.key.startswith(DEFAULT_KEY),
             reason=row.reason,
         )

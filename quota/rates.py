@@ -21,7 +21,15 @@ class Rate:
 
 
 def publish(connection: Connection, weights_milli: Mapping[str, int], at: datetime) -> int:
-    """Make these the weights from now on: a new version if anything differs, else the one in force."""
+    """Make these the weights from now on: a new version if anything differs, else the one in force.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    if not weights_milli:
+        raise ValueError("no weights: a version has at least one flavour")
     version, known = _latest(connection)
     if known == dict(weights_milli):
         return version

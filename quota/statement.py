@@ -13,10 +13,11 @@ __all__ = ["Line", "Standing", "Statement", "standing", "statement"]
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """An account at one moment; amounts in milli-unit-seconds."""
+    """An account at one moment; amounts in milli-unit-seconds. `owed` was used without cover, and is still to be paid."""
 
     grants: tuple[GrantStanding, ...] = ()
     held: int = 0
+    owed: int = 0
 
     @property
     def granted(self) -> int:
@@ -30,8 +31,13 @@ class Standing:
 
     @property
     def left(self) -> int:
-        """What is neither used nor held."""
-        return max(0, sum(grant.left for grant in self.grants if grant.active) - self.held)
+        """What a new session can count on: neither used nor held nor owed."""
+        taken, free = self.held + self.owed, 0
+        for grant in self.grants:  # in spend order, as `Page.update_grants` does it
+            kept = min(grant.left, taken)
+            taken -= kept
+            free += grant.left - kept if grant.active else 0
+        return free
 
     @property
     def ends_at(self) -> datetime | None:
@@ -72,8 +78,10 @@ def standing(connection: Connection, owner: Owner, at: datetime) -> Standing:
     account = account_of(connection, owner, create=False)
     if account is None:
         return Standing()
-    held = connection.execute(select(BalanceTable.held).where(BalanceTable.account_id == account)).scalar_one()
-    return Standing(grants=tuple(standing_of_grants(connection, account, at)), held=held)
+    balance = connection.execute(select(BalanceTable.__table__).where(BalanceTable.account_id == account)).one()
+    grants = tuple(standing_of_grants(connection, account, at))
+    left = sum(grant.left for grant in grants if grant.taken_in)
+    return Standing(grants=grants, held=balance.held, owed=left - (balance.granted - balance.used))
 
 
 def statement(connection: Connection, owner: Owner, at: datetime, *, since: datetime, limit: int = 1000) -> Statement:

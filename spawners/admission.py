@@ -177,7 +177,7 @@ class Admission:
         setting = self.policy.default_for(self.eligibility(person))
         if setting is None or setting.sessions is None:
             return []
-        reason = Reason(problem=SESSIONS_CAP, resource="sessions", used=setting.sessions, limit=setting.sessions)
+        reason = Reason(problem=SESSIONS_CAP, resource="sessions")
         return [Cap(column="user", ref=server.user, gauge="sessions", limit=setting.sessions, reason=reason)]
 
     def _site_caps(self, site: str) -> list[Cap]:
@@ -193,7 +193,7 @@ class Admission:
                 ref=site,
                 gauge=gauge,
                 limit=most,
-                reason=Reason(problem=SITE_FULL, resource=gauge, used=most, limit=most, scope=title),
+                reason=Reason(problem=SITE_FULL, resource=gauge, scope=title),
             )
             for gauge, most in gauges.items()
             if most is not None

@@ -7,6 +7,7 @@ from federation.clock import Clock
 from federation.database import Database
 from quota.ledger import Ledger
 from spawners.admission import Admission
+from spawners.adoption import OpenAttempts
 from spawners.backends.base import Backend
 from spawners.backends.child import Child
 from spawners.sessions import Sessions
@@ -45,6 +46,7 @@ class Context:
     ledger: Ledger
     admission: Admission
     sessions: Sessions
+    open_attempts: OpenAttempts
     backends: Mapping[str, SiteBackend]
     ask_url: str
     clock: Clock

@@ -92,11 +92,11 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             raise RuntimeError("internal_ssl is not supported: certificates would be made before a place is chosen")
         self._started_here, self._gone = True, False
         try:
-            self.session = await self._in_thread(self._attempt)
+            token_ids = self._token_ids()
+            self.session = await self._in_thread(lambda: self._attempt(token_ids))
             child = self.construct_child()
             child.attach(self.session, self._secret)
             child.api_token, child.handler, child.cert_paths = self.api_token, self.handler, self.cert_paths
-            await self._remember_token()
             url: str = await child.start()
         except DatabaseUnavailable as error:
             raise self._refuse(Failure(DATABASE_AWAY)) from error
@@ -114,13 +114,12 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         if self._gone:
             return 0
         try:
-            session = await asyncio.to_thread(self.context.sessions.open_of, self._server_key)
+            session, seen = await asyncio.to_thread(self._look)
             if session is None:
                 return 0
             if not self._started_here and session.exchanged_at is None:
                 self._gone = True
                 return 0
-            seen = await asyncio.to_thread(self._observe, session)
             if seen.life is not Life.ENDED or (session.state is SessionState.INTENT and self._started_here):
                 return None
             await self._close(session, seen)
@@ -250,7 +249,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
     def _server_key(self) -> Server:
         return Server(self.context.hub, self.user.name, self.name)
 
-    def _attempt(self) -> Session:
+    def _attempt(self, token_ids: list[int]) -> Session:
         """The open attempt if it can be taken up again, else a new one: intent first, then the reservation."""
         context, wish = self.context, self.wish
         if wish is None:
@@ -259,12 +258,12 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         previous = context.sessions.open_of(self._server_key)
         if previous is not None:
             if self._can_take_up(previous, wish):
-                return self._take_up(previous)
+                return self._take_up(previous, token_ids)
             self._end_now(previous)
         site = context.admission.place(person, wish)
         attempt, self._secret = new_id(), secrets.token_urlsafe(32)
         try:
-            session = self._intend(attempt, person, wish, site)
+            session = self._intend(attempt, person, wish, site, token_ids)
         except SessionExists as error:
             raise Failure(SERVER_BUSY) from error
         try:
@@ -276,7 +275,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             raise
         return session
 
-    def _intend(self, attempt: str, person: Person, wish: Wish, site: str) -> Session:
+    def _intend(self, attempt: str, person: Person, wish: Wish, site: str, token_ids: list[int]) -> Session:
         return self.context.sessions.intend(
             attempt=attempt,
             server=self._server_key,
@@ -286,6 +285,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             environment=wish.environment,
             options={"flavour": wish.flavour, "environment": wish.environment, "site": wish.site or "auto"},
             secret_hash=_digest(self._secret),
+            token_ids=token_ids,
         )
 
     def _can_take_up(self, session: Session, wish: Wish) -> bool:
@@ -300,13 +300,15 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             and session.end_reason is None
         )
 
-    def _take_up(self, session: Session) -> Session:
+    def _take_up(self, session: Session, token_ids: list[int]) -> Session:
         person = self.context.admission.person(self.user.name)
         wish = Wish(flavour=session.flavour, environment=session.environment, site=session.site)
         self.context.admission.reserve(session.attempt, person, self._server_key, wish, session.site)
         if session.state is SessionState.INTENT:
             # The hub died right after the process was made: it is there, and knows its secret.
             self.context.sessions.submitted(session.attempt, "found")
+        for token_id in token_ids:
+            self.context.sessions.add_token(session.attempt, token_id)
         self.log.info("Taking up attempt %s of %s again", session.attempt, self._log_name)
         return self.context.sessions.get(session.attempt) or session
 
@@ -317,6 +319,16 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             seen = backend.asks.end(session.attempt, patience_seconds=backend.stop_seconds)
             self._settle(session, seen)
 
+    def _look(self) -> tuple[Session | None, Observation]:
+        session = self._open_attempt()
+        return session, self._observe(session) if session else Observation(life=Life.UNKNOWN)
+
+    def _open_attempt(self) -> Session | None:
+        """What this process started itself is asked of the table; what it found at its start, of one common read."""
+        context = self.context
+        source = context.sessions.open_of if self._started_here else context.open_attempts.of
+        return source(self._server_key)
+
     def _observe(self, session: Session) -> Observation:
         backend = self._backend(session)
         return backend.asks.observe(session.attempt) if backend else Observation(life=Life.UNKNOWN)
@@ -325,7 +337,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         return self.context.backends.get(session.site)
 
     def _find_address(self) -> tuple[str, int] | None:
-        session = self.context.sessions.open_of(self._server_key)
+        session = self._open_attempt()
         if session is None:
             return None
         if session.host and session.port:
@@ -356,13 +368,18 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         except DatabaseUnavailable:
             self.log.error("Cannot note why attempt %s failed: %s", self.session.attempt, failure)
 
-    async def _remember_token(self) -> None:
-        """Each start of the hub makes a token; those of starts that a restart interrupted nobody else would delete."""
-        assert self.session is not None
-        token = orm.APIToken.find(self.user.db, self.api_token) if self.api_token else None
-        if token is not None:
-            attempt, token_id = self.session.attempt, token.id
-            await self._in_thread(lambda: self.context.sessions.add_token(attempt, token_id))
+    def _token_ids(self) -> list[int]:
+        """The hub's token for this start: each start makes one, and those of interrupted starts nobody else deletes.
+
+        The prefix tells it from the person's others nearly always; comparing hashes takes milliseconds of the loop.
+        """
+        if not self.api_token:
+            return []
+        mine = orm.APIToken.find_prefix(self.user.db, self.api_token).filter_by(user_id=self.user.orm_user.id)
+        ids = [token.id for token in mine]
+        if len(ids) > 1:
+            ids = [orm.APIToken.find(self.user.db, self.api_token).id]
+        return ids
 
     async def run_post_stop_hook(self) -> None:
         """Delete the tokens of an attempt that is over, however it came: JupyterHub forgets those of earlier starts."""

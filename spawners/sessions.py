@@ -4,7 +4,7 @@ The row is committed before anything is submitted, so that whatever a crash leav
 Calls block; the hub makes them in threads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -140,8 +140,9 @@ class Sessions:
         environment: str,
         options: Mapping[str, Any],
         secret_hash: str,
+        token_ids: Sequence[int] = (),
     ) -> Session:
-        """Record that we mean to start this.
+        """Record that we mean to start this. `token_ids` are tokens that the hub made for it.
 
         Raises
         ------
@@ -151,7 +152,8 @@ class Sessions:
         values = {
             "attempt": attempt, "session_id": attempt, "hub": server.hub, "user": server.user, "server": server.name,
             "person_id": person_id, "site": site, "flavour": flavour, "environment": environment,
-            "options": dict(options), "state": SessionState.INTENT.value, "secret_hash": secret_hash, "token_ids": [],
+            "options": dict(options), "state": SessionState.INTENT.value, "secret_hash": secret_hash,
+            "token_ids": list(token_ids),
             "created_at": self._clock(),
         }  # fmt: skip
         try:

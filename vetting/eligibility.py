@@ -88,7 +88,8 @@ def _checks(rule: Rule, facts: Facts, recorded: Recorded) -> tuple[Check, ...]:
         met = assurance.holds(assurance.parse(rule.assurance), facts.assurance)
         checks.append(Check("assurance", rule.assurance, met))
     if rule.affiliation is not None:
-        held_affiliations = {affiliation.split("@")[0] for affiliation in facts.affiliations}
+        scoped = (affiliation.partition("@") for affiliation in facts.affiliations)
+        held_affiliations = {affiliation for affiliation, _, scope in scoped if scope}
         checks.append(
             Check("affiliation", ", ".join(rule.affiliation), not held_affiliations.isdisjoint(rule.affiliation))
         )

@@ -76,6 +76,12 @@ def grants(held: Entitlement, required: Entitlement) -> bool:
     return held.groups[: len(required.groups)] == required.groups
 
 
+def owned_by(value: str, namespaces: Iterable[str]) -> bool:
+    """Whether a value belongs to one of the namespaces that a provider may speak for."""
+    lowered = value.lower()
+    return any(lowered == n.lower() or lowered.startswith(n.lower() + ":") for n in namespaces)
+
+
 def _decoded(part: str) -> str:
     """A group or role without percent-encoding. What is not UTF-8 must not be read as if it were something else."""
     try:
@@ -85,9 +91,3 @@ def _decoded(part: str) -> str:
     if not decoded.isprintable() or not decoded:
         raise NotUnderstood(part[:80])
     return decoded
-
-
-def owned_by(value: str, namespaces: Iterable[str]) -> bool:
-    """Whether a value belongs to one of the namespaces that a provider may speak for."""
-    lowered = value.lower()
-    return any(lowered == n.lower() or lowered.startswith(n.lower() + ":") for n in namespaces)

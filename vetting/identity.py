@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from federation.persons import Facts
+from federation.plain import plain
 from vetting.entitlements import owned_by, parse_all
 
 __all__ = ["Identity", "NoSubject", "identify"]
 
+_ENTITLEMENT_CLAIMS = ("eduperson_entitlement", "entitlements")
 _MOST_CHARACTERS = 512
 _MOST_VALUES = 500
+_SHOWN_CHARACTERS = 80
 
 
 class NoSubject(ValueError):
@@ -42,12 +45,12 @@ def identify(
     NoSubject
         If the claim that is this provider's subject is missing, empty or not a string.
     """
-    subject = _text(claims.get(subject_claim))
-    if not subject:
+    subject = claims.get(subject_claim)
+    if not isinstance(subject, str) or not subject or _text(subject) != subject:  # never changed: it is a key
         raise NoSubject(f"the claim {subject_claim} is missing or is not a text")
-    values = _texts(claims.get("eduperson_entitlement")) + _texts(claims.get("entitlements"))
-    ours = [value for value in values if owned_by(value, owns_namespaces)] if owns_namespaces else list(values)
-    understood, rest = parse_all(dict.fromkeys(ours))
+    values = dict.fromkeys(value.strip(" ") for claim in _ENTITLEMENT_CLAIMS for value in _strings(claims.get(claim)))
+    ours = [value for value in values if value and (not owns_namespaces or owned_by(value, owns_namespaces))]
+    _understood, rest = parse_all(ours)
     affiliations = _texts(claims.get("eduperson_scoped_affiliation"))
     return Identity(
         issuer=issuer,
@@ -60,9 +63,9 @@ def identify(
             home_organisation=_text(claims.get("schac_home_organization")) or _scope(affiliations),
             affiliations=affiliations,
             assurance=_texts(claims.get("eduperson_assurance")),
-            memberships=tuple(value for value in dict.fromkeys(ours) if value not in rest) if understood else (),
+            memberships=tuple(value for value in ours if value not in rest),
             mfa=_text(claims.get("acr")) == "https://refeds.org/profile/mfa",
-            not_understood=tuple(value[:80] for value in rest),
+            not_understood=tuple(plain(value[:_SHOWN_CHARACTERS]) for value in rest),
         ),
     )
 
@@ -73,12 +76,12 @@ def _text(value: object) -> str:
     return value.strip()
 
 
+def _strings(value: object) -> list[str]:
+    return [item for item in value[:_MOST_VALUES] if isinstance(item, str)] if isinstance(value, list) else []
+
+
 def _texts(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list):
-        return ()
-    return tuple(text for item in value[:_MOST_VALUES] if (text := _text(item)))
+    return tuple(text for item in _strings(value) if (text := _text(item)))
 
 
 def _scope(affiliations: tuple[str, ...]) -> str:

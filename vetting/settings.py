@@ -1,8 +1,8 @@
 """The sections of federation.yaml about people: identity providers, roles, tiers, the desk."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from federation.settings import Localised, Name, Section
 from vetting.assurance import AssuranceError, parse
@@ -83,6 +83,6 @@ class Tier(Rule):
 class DeskSection(Section):
     """The access desk."""
 
-    target_answer_days: PositiveInt = 3
-    reviewer_ceiling_hours: NonNegativeInt = 1000
-    grant_months: PositiveInt = 12
+    target_answer_days: Annotated[int, Field(ge=1, le=366)] = 3
+    reviewer_ceiling_hours: Annotated[int, Field(ge=0, le=10_000_000)] = 1000
+    grant_months: Annotated[int, Field(ge=1, le=120)] = 12

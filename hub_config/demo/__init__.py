@@ -1,1 +1,4 @@
-"""What `make run` starts with: a federation.yaml for one machine, and a sign-in where one chooses who to be."""
+"""The demo sign-in, its personas and the federation.yaml that `nbfed up` runs with by default."""
+
+CLIENT_ID = "notebooks"
+"""As which client the hub signs people in at the demo sign-in."""

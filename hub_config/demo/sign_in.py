@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException
 
 from federation.errors import Failure, Problem
 from federation.i18n import current_language, gettext, language_name, negotiate, ngettext, use_language
+from hub_config.demo import CLIENT_ID
 from hub_config.demo.personas import PERSONAS
 from hub_config.settings import Settings, SettingsError
 
@@ -35,7 +36,6 @@ with warnings.catch_warnings():
 
 __all__ = ["CLIENT_ID", "DemoSignInRefused", "create_app", "serve"]
 
-CLIENT_ID = "notebooks"
 """The only client; its secret is not looked at."""
 
 _HOST = "127.0.0.1"

@@ -12,7 +12,14 @@ from jupyterhub.handlers import default_handlers, pages
 
 from federation.i18n import current_language, decimal, gettext, language_name, moment, ngettext
 from hub_config.pages import language
-from hub_config.pages.handlers import STATIC_FOLDER, Page, SpawnFormHandler, StopServerAPIHandler, handlers
+from hub_config.pages.handlers import (
+    STATIC_FOLDER,
+    Page,
+    SpawnFormHandler,
+    StopServerAPIHandler,
+    StyleHandler,
+    handlers,
+)
 from hub_config.pages.views import Views
 from hub_config.wiring import House
 
@@ -27,6 +34,7 @@ def configure_pages(c: Any, house: House) -> None:
     language.install(federation.languages)
     language.LanguageHandler.offered = tuple(federation.languages)
     replace_handlers()
+    StyleHandler.load()
     views = Page.views = Views(house)
     hub = c.JupyterHub
     hub.template_paths = [str(TEMPLATES_FOLDER)]
@@ -69,6 +77,7 @@ def _for_templates(house: House, views: Views) -> dict[str, Any]:
         "decimal": decimal,
         "moment": moment,
         "asset": _asset,
+        "hub_style": _hub_style,
         "duration": duration,
         "current_language": current_language,
         "language_name": language_name,
@@ -89,6 +98,11 @@ def duration(seconds: int) -> str:
     """`1:02:03`, as people read it on a clock."""
     hours, rest = divmod(max(0, seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+
+
+def _hub_style() -> str:
+    """The address of JupyterHub's style sheet as our pages use it."""
+    return f"/hub/nbfed/hub.css?v={hashlib.sha256(StyleHandler.content).hexdigest()[:12]}"
 
 
 def _asset(name: str) -> str:

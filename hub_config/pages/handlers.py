@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
+from jupyterhub._data import DATA_FILES_PATH
 from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.pages import SpawnHandler
@@ -12,6 +14,7 @@ from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import url_escape_path, url_path_join
 from tornado import web
+from tornado.web import RequestHandler
 
 from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure, catalogue
@@ -167,6 +170,25 @@ class AssetHandler(CacheControlStaticFilesHandler):  # type: ignore[misc]  # jup
     """Our style and script."""
 
 
+class StyleHandler(RequestHandler):
+    """JupyterHub's own style sheet without the icon fonts that it imports: our pages use none, and each would be asked
+    for again on every page, after the sheet has come (jupyterhub 6.1, style.min.css).
+    """
+
+    content: ClassVar[bytes]
+
+    @classmethod
+    def load(cls) -> None:
+        """Read the sheet of the installed JupyterHub."""
+        sheet = (Path(DATA_FILES_PATH) / "static" / "css" / "style.min.css").read_bytes()
+        cls.content = re.sub(rb"@import[^;]*;", b"", sheet)
+
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/css; charset=utf-8")
+        self.set_header("Cache-Control", "public, max-age=31536000, immutable")
+        self.finish(self.content)
+
+
 def handlers() -> list[tuple[Any, ...]]:
     """Our routes, below the hub's prefix."""
     return [
@@ -175,5 +197,6 @@ def handlers() -> list[tuple[Any, ...]]:
         (r"/stop", StopHandler),
         (r"/session-status", StatusHandler),
         (r"/ask", AskHandler),
+        (r"/nbfed/hub\.css", StyleHandler),
         (r"/nbfed/static/(.*)", AssetHandler, {"path": str(STATIC_FOLDER)}),
     ]

@@ -67,7 +67,7 @@ class LocalSpawner(Child, SimpleLocalProcessSpawner):  # type: ignore[misc]  # j
                 raise await self._ended_early(seen)
             if address is None:
                 address = await asyncio.to_thread(self._find, seen)
-            elif await asyncio.to_thread(self._answers, address):
+            if address is not None and await asyncio.to_thread(self._answers, address):
                 await asyncio.to_thread(self.sessions.answered, attempt)
                 return f"http://{address[0]}:{address[1]}"
             await asyncio.sleep(_LOOK_SECONDS)

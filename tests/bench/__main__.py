@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 
@@ -21,6 +22,7 @@ def main() -> int:
     unknown = [part for part in options.parts if part not in PARTS]
     if unknown or options.runs < 1:
         parser.error(f"parts are {', '.join(PARTS)}; at least one run")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as with Ctrl-C, what runs is ended first
     print(header(options.runs, options.seed), flush=True)
     for part in options.parts or PARTS:
         begun = time.monotonic()

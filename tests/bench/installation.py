@@ -75,11 +75,15 @@ class Installation:
         )  # fmt: skip
 
     def __enter__(self) -> "Installation":
-        migrations.upgrade(self.house.database)
-        self.house.publish_rates()
-        self._start("stub", [sys.executable, str(HERE / "stub_server.py"), str(self.stub_port)], dict(os.environ))
-        proxy = next(child for child in children(self.settings) if child.name == "proxy")
-        self._start("proxy", proxy.argv, dict(proxy.environment))
+        try:
+            migrations.upgrade(self.house.database)
+            self.house.publish_rates()
+            self._start("stub", [sys.executable, str(HERE / "stub_server.py"), str(self.stub_port)], dict(os.environ))
+            proxy = next(child for child in children(self.settings) if child.name == "proxy")
+            self._start("proxy", proxy.argv, dict(proxy.environment))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -94,8 +94,8 @@ def _git() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
+    commit = git("rev-parse", "--short", "HEAD") or "unknown"
+    return commit + (" with changes" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _figure(value: float) -> str:

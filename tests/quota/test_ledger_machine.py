@@ -1,0 +1,348 @@
+"""Whatever is done to the books, in whatever order and however often, and wherever it crashes: after every step they
+add up, a refusal has left no trace, and what people are shown is what they have.
+
+`make test` plays some dozens of histories, `make test-long` thousands. A long run prints its seed; NBFED_SEED plays
+it again.
+"""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, event, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from quota.errors import SITE_FULL
+from quota.ledger import Admitted, Cap, Denied, Ledger, NotRenewed, Renewed, Settlement
+from quota.page import Owner, open_page
+from quota.reasons import Reason
+from quota.tables import OPEN_STATES, AccountTable, HoldState
+from tests.support.books import ANN, ANNA, WEIGHTS, Books, Crash, CrashingDatabase, discrepancies, open_books
+
+SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
+LEASE = 45 * MINUTE
+
+owners = st.sampled_from([ANN, ANNA])
+amounts = st.sampled_from([10_800_000, 2_700_000, 300_000, 299_999, 1]) | st.integers(1, 30_000_000)
+lengths = st.one_of(
+    st.timedeltas(timedelta.resolution, 2 * SECOND),
+    st.timedeltas(SECOND, 3 * HOUR),
+    st.sampled_from([timedelta(0), LEASE - timedelta.resolution, LEASE, LEASE + timedelta.resolution]),
+)
+moments = st.timedeltas(-HOUR, 2 * HOUR)
+weights = st.fixed_dictionaries({name: st.sampled_from([1, 500, 1000, 1001, 4000]) for name in WEIGHTS})
+
+
+class BooksMachine(RuleBasedStateMachine):
+    """Everything that hub, worker and operators may ask of the ledger, for two people who share nothing."""
+
+    grants: Bundle[tuple[str, str]] = Bundle("grants")
+    holds: Bundle[str] = Bundle("holds")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="nbfed-books-"))
+        self.database = CrashingDatabase(f"sqlite:///{self.folder / 'books.sqlite'}")
+        self.books: Books = open_books(self.database)
+        self.ledger: Ledger = self.books.ledger
+        self.weights = dict(WEIGHTS)
+        self.admitted: dict[str, int] = {}
+        self.closed: dict[str, Settlement] = {}
+        self.numbers = 0
+        self.crash_at: int | None = None
+        self.lost = False
+
+    def teardown(self) -> None:
+        for kind in {("- " if amount < 0 else "+ ") + kind for kind, amount in self.books.entries()}:
+            event(f"a history with {kind}")
+        self.database.dispose()
+        shutil.rmtree(self.folder)
+
+    @initialize(target=grants, amount=amounts)
+    def everybody_has_quota(self, amount: int) -> Any:
+        keys = {ANN: "of ann", ANNA: "of anna"}
+        return multiple(*((self.books.grant(amount, owner, key=key), key) for owner, key in keys.items()))
+
+    # --- what is tried first: a crash ---------------------------------------------------------------------------
+
+    @precondition(lambda self: self.crash_at is None and not self.lost)
+    @rule(crash_at=st.none() | st.integers(0, 25))
+    def the_next_call_goes_wrong(self, crash_at: int | None) -> None:
+        """It crashes before that statement, or before the commit; or else its answer is lost."""
+        self.crash_at, self.lost = crash_at, crash_at is None
+
+    def call(self, call: Callable[[], Any]) -> Any:
+        """Do it; if it is to crash first, do it again, as whoever called would."""
+        if self.crash_at is not None:
+            before, self.database.crash_at, self.crash_at = self.books.dump(), self.crash_at, None
+            with suppress(Crash, ValueError):
+                call()
+                event("there was nothing to crash")
+                before = self.books.dump()
+            assert self.books.dump() == before
+            self.database.crash_at = None
+        if self.lost:
+            self.database.lost, self.lost = True, False
+            with suppress(Crash, ValueError):
+                call()
+            self.database.lost = False
+            done = self.books.dump()
+            answer = call()
+            assert self.books.dump() == done
+            return answer
+        return call()
+
+    # --- time, prices, grants -------------------------------------------------------------------------------------
+
+    @rule(by=st.timedeltas(timedelta(0), 3 * HOUR))
+    def time_passes(self, by: timedelta) -> None:
+        self.books.clock.move(by)
+
+    @rule(by=st.timedeltas(timedelta(0), HOUR))
+    def the_clock_steps_back(self, by: timedelta) -> None:
+        self.books.clock.move(-by)
+
+    @rule(changed=weights)
+    def prices_change(self, changed: dict[str, int]) -> None:
+        self.call(lambda: self.books.publish(changed))
+        self.weights = changed
+
+    @rule(
+        target=grants,
+        owner=owners,
+        amount=amounts,
+        begins=st.one_of(st.just(timedelta(0)), moments),
+        lasts=st.sampled_from([MINUTE, 10 * MINUTE, HOUR, DAY]),
+        priority=st.integers(0, 1),
+    )
+    def give(self, owner: Owner, amount: int, begins: timedelta, lasts: timedelta, priority: int) -> tuple[str, str]:
+        key = self.name("key")
+        grant = self.call(
+            lambda: self.books.grant(amount, owner, key=key, begins=begins, lasts=lasts, priority=priority)
+        )
+        return grant, key
+
+    @rule(grant=grants, owner=owners, amount=amounts)
+    def give_with_a_key_of_before(self, grant: tuple[str, str], owner: Owner, amount: int) -> None:
+        before = self.books.dump()
+        assert self.call(lambda: self.books.grant(amount, owner, key=grant[1])) == grant[0]
+        assert self.books.dump() == before
+
+    @rule(grant=grants)
+    def revoke(self, grant: tuple[str, str]) -> None:
+        self.call(lambda: self.ledger.revoke(grant[0], actor="operator", reason="a test"))
+
+    # --- holds ------------------------------------------------------------------------------------------------------
+
+    @rule(target=holds, owner=owners, flavour=st.sampled_from(sorted(WEIGHTS)))
+    def start(self, owner: Owner, flavour: str) -> Any:
+        return self.reserve(owner, self.name("server"), flavour, LEASE, 5 * MINUTE, 100)
+
+    @rule(
+        target=holds,
+        owner=owners,
+        server=st.sampled_from(["", "one"]),
+        flavour=st.sampled_from(sorted(WEIGHTS)),
+        lease=st.timedeltas(10 * MINUTE, HOUR),
+        shortest=st.sampled_from([SECOND, 5 * MINUTE]),
+        most=st.integers(1, 4),
+    )
+    def start_where_it_may_be_full(
+        self, owner: Owner, server: str, flavour: str, lease: timedelta, shortest: timedelta, most: int
+    ) -> Any:
+        return self.reserve(owner, server, flavour, lease, shortest, most)
+
+    @rule(hold=holds)
+    def reserve_again(self, hold: str) -> None:
+        row, before = self.books.row(hold), self.books.dump()
+        place = {"server": row.server, "user": row.user}
+        if row.state in OPEN_STATES:
+            answer = self.call(lambda: self.books.reserve(hold, **place))
+            assert answer == Admitted(hold, row.lease_until, self.admitted[hold])
+            with pytest.raises(ValueError, match="another place"):
+                self.books.reserve(hold, server="elsewhere", user=row.user)
+        else:
+            with pytest.raises(ValueError, match="a new try needs a new attempt"):
+                self.books.reserve(hold, **place)
+        assert self.books.dump() == before
+
+    @rule(hold=holds, by=st.timedeltas(-HOUR, 2 * HOUR))
+    def renew(self, hold: str, by: timedelta) -> None:
+        row, until = self.books.row(hold), self.books.clock() + by
+        answer = self.call(lambda: self.ledger.renew(hold, until=until))
+        lease_until = self.books.row(hold).lease_until
+        assert answer.lease_until == lease_until >= row.lease_until
+        match answer:
+            case Renewed(_, short=short):
+                event("renewed, short" if short else "renewed")
+                assert short or lease_until >= until
+            case NotRenewed(_, closed=closed):
+                event("not renewed")
+                assert closed == (row.state not in OPEN_STATES)
+
+    @rule(hold=holds, since=moments)
+    def started(self, hold: str, since: timedelta) -> None:
+        self.call(lambda: self.ledger.started(hold, started_at=self.books.row(hold).reserved_at + since))
+
+    @rule(hold=holds)
+    def unknown(self, hold: str) -> None:
+        self.call(lambda: self.ledger.unknown(hold))
+
+    @rule(hold=holds, since=moments, ran=lengths)
+    def settle(self, hold: str, since: timedelta, ran: timedelta) -> None:
+        started_at = self.books.row(hold).reserved_at + since
+        self.close(hold, lambda: self.settle_at(hold, started_at, started_at + ran))
+
+    @rule(hold=holds, ran=lengths)
+    def settle_with_an_end_before_the_start(self, hold: str, ran: timedelta) -> None:
+        before, now = self.books.dump(), self.books.clock()
+        with pytest.raises(ValueError, match="before it starts"):
+            self.settle_at(hold, now, now - ran - timedelta.resolution)
+        assert self.books.dump() == before
+
+    @rule(hold=holds)
+    def release(self, hold: str) -> None:
+        self.close(hold, lambda: self.ledger.release(hold, reason="never ran"))
+
+    @rule()
+    def expire(self) -> None:
+        now = self.books.clock()
+        due = {hold for hold in self.admitted if self.is_due(self.books.row(hold), now)}
+        kept = {hold: self.books.row(hold) for hold in self.admitted if hold not in due}
+        lost = self.lost
+        expired = self.call(lambda: self.ledger.expire(now))
+        assert set(expired) <= due
+        assert lost or set(expired) == due
+        assert {hold: self.books.row(hold) for hold in kept} == kept
+        event(f"{len(due)} expired")
+
+    # --- what always holds --------------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_books_add_up(self) -> None:
+        assert discrepancies(self.database) == []
+
+    @invariant()
+    def what_is_shown_is_what_could_be_reserved(self) -> None:
+        for owner in (ANN, ANNA):
+            shown = self.books.standing(owner).left
+            assert shown == self.available(owner)
+
+    @invariant()
+    def a_hold_keeps_its_price_and_stays_closed(self) -> None:
+        for hold, weight in self.admitted.items():
+            assert self.books.row(hold).weight_milli == weight
+        for hold, answer in self.closed.items():
+            row = self.books.row(hold)
+            assert (row.state, row.charged, row.ended_at) == (answer.state, answer.charged, answer.ended_at)
+
+    # --- inner parts --------------------------------------------------------------------------------------------------
+
+    def reserve(self, owner: Owner, server: str, flavour: str, lease: timedelta, shortest: timedelta, most: int) -> Any:
+        attempt, now = self.name("attempt"), self.books.clock()
+        cap = Cap(column="site", ref="here", gauge="sessions", limit=most, reason=Reason(problem=SITE_FULL))
+        before, shown, running = self.books.dump(), self.books.standing(owner).left, self.open_holds()
+        answer = self.call(
+            lambda: self.books.reserve(
+                attempt, owner, server=server, flavour=flavour, lease=lease, shortest=shortest, caps=(cap,)
+            )
+        )
+        weight = self.weights[flavour]
+        seconds = min(-(-lease // SECOND), shown // weight)
+        fits = seconds * SECOND >= shortest and running < most
+        if isinstance(answer, Denied):
+            assert self.books.dump() == before
+            codes = {reason.problem.code for reason in answer.reasons}
+            event(f"denied: {', '.join(sorted(codes))}")
+            assert "server-busy" in codes or not fits
+            return multiple()
+        event("admitted")
+        assert fits
+        assert answer == Admitted(attempt, now + seconds * SECOND, weight)
+        self.admitted[attempt] = weight
+        return attempt
+
+    def name(self, kind: str) -> str:
+        self.numbers += 1
+        return f"{kind}-{self.numbers}"
+
+    def open_holds(self) -> int:
+        return sum(self.books.row(hold).state in OPEN_STATES for hold in self.admitted)
+
+    @staticmethod
+    def is_due(row: Any, now: datetime) -> bool:
+        return bool(row.state == HoldState.HELD and row.lease_until <= now)
+
+    def settle_at(self, hold: str, started_at: datetime, ended_at: datetime) -> Settlement:
+        return self.ledger.settle(hold, started_at=started_at, ended_at=ended_at, source="launcher")
+
+    def close(self, hold: str, call: Callable[[], Settlement]) -> None:
+        """Whoever closes a hold a second time gets the first one's answer, and changes nothing."""
+        before = self.books.dump()
+        answer = self.call(call)
+        first = self.closed.get(hold)
+        if first is not None:
+            event("closed again")
+            assert answer == first
+            assert self.books.dump() == before
+        elif answer.state != HoldState.EXPIRED:  # one that expired may be settled still
+            event(f"closed: {answer.state}")
+            self.closed[hold] = answer
+
+    def available(self, owner: Owner) -> int:
+        """What a writer would find, had it opened the page now."""
+        accounts = self.books.rows(AccountTable, AccountTable.owner_ref == owner.ref)
+        if not accounts:
+            return 0
+        available = 0
+        with suppress(Crash), self.database.write() as connection:
+            with open_page(connection, accounts[0].id, self.books.clock(), "nobody") as page:
+                available = max(0, page.available)
+            raise Crash
+        return available
+
+
+def play(machine: type[RuleBasedStateMachine], *, histories: int, steps: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=histories,
+            stateful_step_count=steps,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_the_books_add_up_after_every_step_of_some_histories() -> None:
+    play(BooksMachine, histories=60, steps=30)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_books_add_up_after_every_step_of_thousands() -> None:
+    number = int(os.environ.get("NBFED_SEED") or secrets.randbelow(2**32))
+    print(f"NBFED_SEED={number} plays this again")
+
+    class Seeded(BooksMachine):
+        pass
+
+    play(seed(number)(Seeded), histories=int(os.environ.get("NBFED_HISTORIES") or 1200), steps=60)

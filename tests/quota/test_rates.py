@@ -1,0 +1,102 @@
+"""Weights by version: a new version for every change, and none for a restart."""
+
+import threading
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from federation.database import Database
+from quota import rates
+from quota.rates import Rate
+from quota.tables import RateTable
+from tests.support.books import START, Books, open_books
+
+
+@pytest.fixture
+def books(database: Database) -> Books:
+    return open_books(database)
+
+
+def current(books: Books, flavour: str = "small") -> Rate:
+    with books.database.read() as connection:
+        return rates.current(connection, flavour)
+
+
+def test_the_first_version_is_1_and_has_every_flavour(books: Books) -> None:
+    assert [(row.version, row.flavour, row.weight_milli, row.valid_from) for row in books.rows(RateTable)] == [
+        (1, "medium", 4000, START),
+        (1, "small", 1000, START),
+        (1, "tiny", 1, START),
+    ]
+
+
+def test_publishing_the_same_weights_again_changes_nothing(books: Books) -> None:
+    before = books.dump()
+    assert books.publish({"tiny": 1, "medium": 4000, "small": 1000}) == 1
+    assert books.dump() == before
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param({"small": 1500, "medium": 4000, "tiny": 1}, id="another-weight"),
+        pytest.param({"small": 1000, "medium": 4000, "tiny": 1, "large": 9000}, id="one-more-flavour"),
+        pytest.param({"small": 1000, "medium": 4000}, id="one-flavour-less"),
+    ],
+)
+def test_any_difference_is_a_new_version_of_all_weights(books: Books, weights: dict[str, int]) -> None:
+    assert books.publish(weights) == 2
+    assert {row.flavour: row.weight_milli for row in books.rows(RateTable, RateTable.version == 2)} == weights
+
+
+def test_going_back_to_earlier_weights_is_a_new_version_too(books: Books) -> None:
+    weights = {"small": 1000, "medium": 4000, "tiny": 1}
+    assert [books.publish({"small": 7}), books.publish(weights), books.publish(weights)] == [2, 3, 3]
+    assert current(books) == Rate(3, "small", 1000)
+
+
+def test_the_newest_version_counts_also_when_the_clock_stepped_back(books: Books) -> None:
+    books.clock.now = START.replace(year=2025)
+    books.publish({"small": 2000})
+    assert current(books) == Rate(2, "small", 2000)
+
+
+def test_a_flavour_that_is_not_published_or_not_any_more_has_no_rate(books: Books) -> None:
+    books.publish({"small": 1000})
+    for flavour in ("medium", "huge"):
+        with pytest.raises(KeyError):
+            current(books, flavour)
+
+
+@pytest.mark.parametrize("weight", [0, -1])
+def test_a_weight_that_is_not_positive_is_refused_by_the_database_itself(books: Books, weight: int) -> None:
+    before = books.dump()
+    with pytest.raises(IntegrityError):
+        books.publish({"small": weight})
+    assert books.dump() == before
+
+
+def test_no_weights_at_all_are_refused(books: Books) -> None:
+    before = books.dump()
+    with pytest.raises(ValueError, match="no weights"):
+        books.publish({})
+    assert books.dump() == before
+
+
+def test_processes_that_start_together_publish_one_version(books: Books) -> None:
+    versions = []
+    others = [Database(books.database.url) for _ in range(4)]
+
+    def publish(database: Database) -> None:
+        with database.write() as connection:
+            versions.append(rates.publish(connection, {"small": 5}, START))
+
+    threads = [threading.Thread(target=publish, args=(database,)) for database in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for database in others:
+        database.dispose()
+    assert versions == [2, 2, 2, 2]
+    assert len(books.rows(RateTable, RateTable.version == 2)) == 1

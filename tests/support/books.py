@@ -1,0 +1,368 @@
+"""Books for a test: a clock that is moved by hand, accounts with grants, holds, and a look at everything at once."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from sqlalchemy import Connection, event, select, text
+
+from federation import migrations
+from federation.database import Database
+from federation.persons import Facts, Person, remember
+from quota import rates
+from quota.amounts import whole_seconds
+from quota.ledger import Admitted, Cap, Denied, Gauges, Ledger, Place
+from quota.page import Owner
+from quota.statement import Standing, standing
+from quota.tables import (
+    OPEN_STATES,
+    AccountTable,
+    BalanceTable,
+    EntryKind,
+    EntryTable,
+    GrantBalanceTable,
+    GrantTable,
+    HoldState,
+    HoldTable,
+    OwnerKind,
+    RateTable,
+)
+
+__all__ = [
+    "ANN",
+    "ANNA",
+    "MINUTE",
+    "START",
+    "WEIGHTS",
+    "Books",
+    "Crash",
+    "CrashingDatabase",
+    "MovableClock",
+    "discrepancies",
+    "dump",
+    "open_books",
+    "units",
+]
+
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+"""A Monday morning."""
+MINUTE = timedelta(minutes=1)
+WEIGHTS = {"small": 1000, "medium": 4000, "tiny": 1}
+"""Thousandths; of `tiny` a second costs one milli-unit-second."""
+ANN, ANNA = Owner(OwnerKind.USER, "ann"), Owner(OwnerKind.USER, "anna")
+
+
+def units(seconds: float) -> int:
+    """What so many seconds of `small` cost, in milli-unit-seconds."""
+    return int(seconds * 1000)
+
+
+class MovableClock:
+    """A clock that stands still until a test moves it, also backwards."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, by: timedelta) -> datetime:
+        self.now += by
+        return self.now
+
+
+class Crash(Exception):
+    """The process dies here, as far as the database can tell."""
+
+
+class CrashingDatabase(Database):
+    """A database whose next write crashes.
+
+    Parameters
+    ----------
+    crash_at
+        Before which statement, counted from 0; before the commit, if it has fewer. Used up by one write.
+    lost
+        The next write crashes after its commit instead: the caller is not told that it succeeded.
+    statements
+        How many statements the last write sent that was to crash.
+    """
+
+    crash_at: int | None = None
+    lost = False
+    statements = 0
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        crash_at, lost = self.crash_at, self.lost
+        self.crash_at, self.lost = None, False
+        with super().write() as connection:
+            if crash_at is not None:
+                self._crash_at(connection, crash_at)
+            yield connection
+            if crash_at is not None:
+                raise Crash
+        if lost:
+            raise Crash
+
+    def _crash_at(self, connection: Connection, statement: int) -> None:
+        self.statements = 0
+
+        def crash(*_: object) -> None:
+            if self.statements >= statement:
+                raise Crash
+            self.statements += 1
+
+        event.listen(connection, "before_cursor_execute", crash)
+
+
+@dataclass
+class Books:
+    """A ledger on a database, and short ways to fill it. Amounts are in milli-unit-seconds."""
+
+    database: Database
+    clock: MovableClock
+    ledger: Ledger
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def person(self, name: str = "ann", **facts: Any) -> Person:
+        """Somebody who signed in."""
+        with self.database.write() as connection:
+            return remember(
+                connection, issuer="https://idp.example.org", subject=name, preferred=name, facts=Facts(**facts),
+                now=self.clock(),
+            )  # fmt: skip
+
+    def publish(self, weights_milli: Mapping[str, int]) -> int:
+        """Make these the weights from now on."""
+        with self.database.write() as connection:
+            return rates.publish(connection, weights_milli, self.clock())
+
+    def grant(
+        self,
+        amount: int,
+        owner: Owner = ANN,
+        *,
+        key: str | None = None,
+        begins: timedelta = timedelta(0),
+        lasts: timedelta = timedelta(days=30),
+        priority: int = 0,
+    ) -> str:
+        """A grant that begins so long after now."""
+        starts_at = self.clock() + begins
+        return self.ledger.grant(
+            key=key or f"grant-{next(self._numbers)}", owner=owner, amount=amount, starts_at=starts_at,
+            ends_at=starts_at + lasts, created_by="operator", reason="a test", priority=priority,
+        )  # fmt: skip
+
+    def reserve(
+        self,
+        attempt: str | None = None,
+        owner: Owner = ANN,
+        *,
+        server: str | None = None,
+        user: str | None = None,
+        hub: str = "hub",
+        site: str = "here",
+        flavour: str = "small",
+        lease: timedelta = 45 * MINUTE,
+        shortest: timedelta = 5 * MINUTE,
+        gauges: Gauges | None = None,
+        caps: tuple[Cap, ...] = (),
+        returns_at: datetime | None = None,
+    ) -> Admitted | Denied:
+        """Ask for a lease; unless told otherwise for a new attempt of a new server."""
+        attempt = attempt or f"attempt-{next(self._numbers)}"
+        place = Place(hub=hub, user=user or owner.ref, server=f"of-{attempt}" if server is None else server, site=site)
+        return self.ledger.reserve(
+            attempt=attempt, payer=owner, place=place, flavour=flavour, lease=lease, shortest=shortest,
+            gauges=gauges or Gauges(), caps=caps, returns_at=returns_at,
+        )  # fmt: skip
+
+    def hold(self, owner: Owner = ANN, **options: Any) -> str:
+        """The id of a hold that was admitted."""
+        answer = self.reserve(owner=owner, **options)
+        assert isinstance(answer, Admitted), answer
+        return answer.hold
+
+    def running(self, owner: Owner = ANN, **options: Any) -> str:
+        """The id of a hold whose session runs since now."""
+        hold = self.hold(owner, **options)
+        self.ledger.started(hold, started_at=self.clock())
+        return hold
+
+    def settle(self, hold: str, ran: timedelta, *, source: str = "launcher") -> Any:
+        """Settle a session that ran for so long, from when it was reserved."""
+        started_at = self.row(hold).reserved_at
+        return self.ledger.settle(hold, started_at=started_at, ended_at=started_at + ran, source=source)
+
+    def row(self, hold: str) -> Any:
+        """The hold as its table has it."""
+        with self.database.read() as connection:
+            return connection.execute(select(HoldTable.__table__).where(HoldTable.id == hold)).one()
+
+    def rows(self, table: Any, *conditions: Any) -> list[Any]:
+        """Rows of a table in the order of its key."""
+        with self.database.read() as connection:
+            key = table.__table__.primary_key.columns
+            return list(connection.execute(select(table.__table__).where(*conditions).order_by(*key)))
+
+    def entries(self, hold: str | None = None) -> list[tuple[str, int]]:
+        """Kind and amount of each entry, of one hold or of all, in the order in which they were made."""
+        conditions = [EntryTable.hold_id == hold] if hold else []
+        return [(row.kind, row.amount) for row in self.rows(EntryTable, *conditions)]
+
+    def balance(self, owner: Owner = ANN) -> tuple[int, int, int]:
+        """Granted, used, held."""
+        (row,) = self.rows(BalanceTable, BalanceTable.account_id == self._account(owner))
+        return row.granted, row.used, row.held
+
+    def standing(self, owner: Owner = ANN) -> Standing:
+        """What the owner is told that they have."""
+        with self.database.read() as connection:
+            return standing(connection, owner, self.clock())
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table."""
+        return dump(self.database)
+
+    def _account(self, owner: Owner) -> int:
+        where = (AccountTable.owner_kind == owner.kind.value, AccountTable.owner_ref == owner.ref)
+        return int(self.rows(AccountTable, *where)[0].id)
+
+
+def open_books(database: Database, clock: MovableClock | None = None) -> Books:
+    """The books of a database, with all tables and the weights of `WEIGHTS`."""
+    migrations.upgrade(database)
+    clock = clock or MovableClock()
+    books = Books(database, clock, Ledger(database, clock=clock, actor="test"))
+    books.publish(WEIGHTS)
+    return books
+
+
+def dump(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table of an SQLite database, as it is stored."""
+    with database.read() as connection:
+        names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")).scalars()
+        return {name: _stored(connection, name) for name in names.all()}
+
+
+def _stored(connection: Connection, table: str) -> list[tuple[Any, ...]]:
+    return sorted(tuple(map(repr, row)) for row in connection.execute(text(f'SELECT * FROM "{table}"')))
+
+
+# --- what always holds ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Everything:
+    """All rows that the books are made of, read in one view."""
+
+    balances: list[Any]
+    grants: dict[str, Any]
+    left: dict[str, Any]
+    holds: dict[str, Any]
+    entries: list[Any]
+    rates: dict[tuple[int, str], int]
+
+    def total(self, *kinds: EntryKind, **of: Any) -> int:
+        """The sum of the entries of these kinds whose columns have these values."""
+        wanted = {kind.value for kind in kinds}
+        return sum(
+            entry.amount
+            for entry in self.entries
+            if entry.kind in wanted and all(getattr(entry, column) == value for column, value in of.items())
+        )
+
+
+def discrepancies(database: Database) -> list[str]:
+    """Everything in the books that cannot be true; empty if they are right."""
+    with database.read() as connection:
+        tables = (BalanceTable, GrantTable, GrantBalanceTable, HoldTable, EntryTable, RateTable)
+        balances, grants, left, holds, entries, published = (
+            list(connection.execute(select(table.__table__))) for table in tables
+        )
+    books = _Everything(
+        balances=balances,
+        grants={grant.id: grant for grant in grants},
+        left={row.grant_id: row for row in left},
+        holds={hold.id: hold for hold in holds},
+        entries=entries,
+        rates={(rate.version, rate.flavour): rate.weight_milli for rate in published},
+    )
+    return [*_of_balances(books), *_of_grants(books), *_of_holds(books), *_of_entries(books)]
+
+
+def _of_balances(books: _Everything) -> Iterator[str]:
+    for row in books.balances:
+        of = {"account_id": row.account_id}
+        sums = (
+            books.total(EntryKind.GRANT, EntryKind.LAPSE, **of),
+            books.total(EntryKind.CHARGE, EntryKind.OVERRUN, **of),
+            books.total(EntryKind.HOLD, EntryKind.RENEW, EntryKind.RELEASE, **of),
+        )
+        if sums != (row.granted, row.used, row.held):
+            yield f"account {row.account_id}: entries say {sums}, balance {(row.granted, row.used, row.held)}"
+        is_open = {state.value for state in OPEN_STATES}
+        opened = sum(h.amount for h in books.holds.values() if h.account_id == row.account_id and h.state in is_open)
+        if opened != row.held:
+            yield f"account {row.account_id}: open holds of {opened}, {row.held} held"
+        overrun = books.total(EntryKind.OVERRUN, **of)
+        if overrun < 0:
+            yield f"account {row.account_id}: more overruns were covered than made ({overrun})"
+        if row.granted - row.used - row.held < -overrun:
+            yield f"account {row.account_id}: {row.granted} granted, {row.used} used, {row.held} held, {overrun} overrun"
+        left = sum(g.amount - g.charged - g.lapsed for g in books.left.values() if g.account_id == row.account_id)
+        if left < row.held:
+            yield f"account {row.account_id}: {row.held} held, but only {left} left of its grants"
+        if overrun and left > row.held:
+            yield f"account {row.account_id}: {overrun} overrun, although {left - row.held} is free"
+
+
+def _of_grants(books: _Everything) -> Iterator[str]:
+    for row in books.left.values():
+        of = {"grant_id": row.grant_id}
+        charged, lapsed = books.total(EntryKind.CHARGE, **of), -books.total(EntryKind.LAPSE, **of)
+        given = books.total(EntryKind.GRANT, **of)
+        if (row.amount, row.charged, row.lapsed) != (given, charged, lapsed):
+            yield f"grant {row.grant_id}: entries say {(given, charged, lapsed)}, not {row}"
+        if row.amount != books.grants[row.grant_id].amount:
+            yield f"grant {row.grant_id}: {row.amount}, but {books.grants[row.grant_id].amount} was given"
+
+
+def _of_holds(books: _Everything) -> Iterator[str]:
+    for hold in books.holds.values():
+        of = {"hold_id": hold.id}
+        if books.rates[hold.rate_version, hold.flavour] != hold.weight_milli:
+            yield f"hold {hold.id}: weight {hold.weight_milli} is not that of version {hold.rate_version}"
+        set_aside = books.total(EntryKind.HOLD, EntryKind.RENEW, **of)
+        if set_aside != hold.amount:
+            yield f"hold {hold.id}: {hold.amount}, entries say {set_aside}"
+        given_back = -books.total(EntryKind.RELEASE, **of)
+        spent = books.total(EntryKind.CHARGE, EntryKind.OVERRUN, **of)
+        if hold.state in OPEN_STATES:
+            if given_back or spent or hold.charged is not None:
+                yield f"hold {hold.id} is {hold.state}, but {given_back} given back, {spent} spent, {hold.charged=}"
+            continue
+        seconds = whole_seconds(hold.ended_at - hold.started_at) if hold.state == HoldState.SETTLED else 0
+        if hold.charged != seconds * hold.weight_milli or hold.charged != spent or given_back != set_aside:
+            yield f"hold {hold.id}: {hold.charged=} for {seconds} s, {spent} spent, {given_back} of {set_aside} back"
+
+
+def _of_entries(books: _Everything) -> Iterator[str]:
+    terminal = (EntryKind.RELEASE, EntryKind.CHARGE, EntryKind.OVERRUN)
+    seen: dict[tuple[str, str | None, str], int] = defaultdict(int)
+    for entry in books.entries:
+        if entry.hold_id is not None and entry.kind in terminal:
+            seen[entry.hold_id, entry.grant_id, entry.kind] += 1
+        if entry.amount == 0:
+            yield f"entry {entry.seq} says nothing"
+        if entry.hold_id is not None and books.holds[entry.hold_id].account_id != entry.account_id:
+            yield f"entry {entry.seq} is in another account than its hold {entry.hold_id}"
+        if entry.grant_id is not None and books.grants[entry.grant_id].account_id != entry.account_id:
+            yield f"entry {entry.seq} is in another account than its grant {entry.grant_id}"
+    yield from (f"{times} entries {key}" for key, times in seen.items() if times > 1)

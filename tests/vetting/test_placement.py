@@ -1,0 +1,175 @@
+"""Placement: which places can take a wish, in which order, and why the others cannot."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from federation.errors import Failure
+from federation.i18n import use_language
+from federation.persons import Facts
+from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, LocalSite, Site
+from vetting.eligibility import Eligibility, Recorded, derive
+from vetting.errors import FLAVOUR_NEEDS_TIER, FLAVOUR_NOT_AT_SITE, NO_PLACE, NOT_ELIGIBLE
+from vetting.placement import Option, Wish, choose, places
+from vetting.settings import Tier
+
+FLAVOURS = {
+    "small": Flavour(title={"en": "Small", "es": "Pequeña"}, cpu=1, memory_gib=2, weight=1),
+    "gpu": Flavour(cpu=8, memory_gib=32, gpu=1, weight=20, tier="T2"),
+    "free": Flavour(cpu=1, memory_gib=1, weight=1, tier="T0"),
+}
+ENVIRONMENTS = {
+    "python": Environment.model_validate(
+        {"title": "Python", "local": {"prefix": "x"}, "kubernetes": {"image": "x"}, "batch": {"module": "x"}}
+    ),
+    "local-only": Environment.model_validate({"title": "Local only", "local": {"prefix": "x"}}),
+    "nowhere": Environment.model_validate({"title": "Nowhere"}),
+}
+SITES: dict[str, Site] = {
+    "andes": BatchSite.model_validate(
+        {
+            "kind": "batch", "title": "HPC Andes", "flavours": ["gpu"], "dialect": "slurm", "nodes": ["c1"],
+            "login": {"host": "x", "host_key_file": "x"}, "ports": "1-2", "walltime_hours": 1,
+        }
+    ),
+    "cloud": KubernetesSite.model_validate(
+        {"kind": "kubernetes", "title": "Cloud", "namespace": "x", "flavours": ["small", "gpu", "free"]}
+    ),
+    "here": LocalSite.model_validate({"kind": "local", "title": {"en": "Here", "es": "Aquí"}, "flavours": ["small"]}),
+}  # fmt: skip
+TIERS = {
+    "T0": Tier(),
+    "T1": Tier(terms="accepted"),
+    "T2": Tier.model_validate({"needs": "T1", "evidence": "recorded"}),
+}
+KINDS = ("local", "kubernetes", "batch")
+
+
+def person(tier: str) -> Eligibility:
+    return derive(Facts(), Recorded(terms_accepted=tier >= "T1", evidence=tier >= "T2"), TIERS)
+
+
+def options(wish: Wish, tier: str = "T1", **changes: Any) -> list[Option]:
+    known = {"flavours": FLAVOURS, "environments": ENVIRONMENTS, "sites": SITES, "kinds": KINDS}
+    return places(wish, **{"eligibility": person(tier), **known, **changes})
+
+
+def wish(flavour: str = "small", environment: str = "python", site: str | None = None) -> Wish:
+    return Wish(flavour=flavour, environment=environment, site=site)
+
+
+def shown(found: list[Option]) -> list[tuple[str, Any]]:
+    return [(option.site, option.why_not.problem if option.why_not else None) for option in found]
+
+
+@pytest.mark.parametrize(
+    ("wished", "tier", "expected"),
+    [
+        pytest.param(
+            wish(), "T1", [("cloud", None), ("here", None), ("andes", FLAVOUR_NOT_AT_SITE)], id="open-ones-first"
+        ),
+        pytest.param(
+            wish("gpu"), "T2", [("andes", None), ("cloud", None), ("here", FLAVOUR_NOT_AT_SITE)],
+            id="order-of-the-settings",
+        ),
+        pytest.param(
+            wish(environment="local-only"), "T1",
+            [("here", None), ("andes", FLAVOUR_NOT_AT_SITE), ("cloud", FLAVOUR_NOT_AT_SITE)],
+            id="environment-at-one-place",
+        ),
+        pytest.param(wish(site="here"), "T1", [("here", None)], id="named-place"),
+        pytest.param(wish(site="andes"), "T1", [("andes", FLAVOUR_NOT_AT_SITE)], id="named-place-without-the-flavour"),
+        pytest.param(wish(site="nowhere"), "T1", [], id="place-that-is-not-there"),
+        pytest.param(
+            wish("gpu"), "T1",
+            [("andes", FLAVOUR_NEEDS_TIER), ("cloud", FLAVOUR_NEEDS_TIER), ("here", FLAVOUR_NEEDS_TIER)],
+            id="tier-too-low",
+        ),
+        pytest.param(
+            wish(), "T0", [("andes", NOT_ELIGIBLE), ("cloud", NOT_ELIGIBLE), ("here", NOT_ELIGIBLE)], id="lowest-tier"
+        ),
+        pytest.param(
+            wish("free"), "T0", [("cloud", None), ("andes", FLAVOUR_NOT_AT_SITE), ("here", FLAVOUR_NOT_AT_SITE)],
+            id="flavour-for-the-lowest-tier",
+        ),
+    ],
+)  # fmt: skip
+def test_all_places_each_with_why_not(wished: Wish, tier: str, expected: list[tuple[str, Any]]) -> None:
+    assert shown(options(wished, tier)) == expected
+
+
+def test_a_kind_of_place_that_this_hub_cannot_run_on_is_closed() -> None:
+    found = options(wish(), kinds=("local",))
+    assert shown(found) == [("here", None), ("andes", FLAVOUR_NOT_AT_SITE), ("cloud", FLAVOUR_NOT_AT_SITE)]
+
+
+def test_without_places_there_are_none() -> None:
+    assert options(wish(), sites={}) == []
+
+
+def test_nobody_reaches_a_tier_that_is_not_there() -> None:
+    flavours = {"small": replace_tier(FLAVOURS["small"], "T9")}
+    assert {problem for _site, problem in shown(options(wish(), flavours=flavours))} == {FLAVOUR_NEEDS_TIER}
+
+
+def replace_tier(flavour: Flavour, tier: str) -> Flavour:
+    return flavour.model_copy(update={"tier": tier})
+
+
+# --- the choice ---------------------------------------------------------------------------------------------
+
+
+def refusal(wished: Wish, tier: str = "T1", **changes: Any) -> Failure:
+    with pytest.raises(Failure) as caught:
+        choose(options(wished, tier, **changes), wished)
+    return caught.value
+
+
+def test_the_first_open_place_is_chosen() -> None:
+    assert choose(options(wish()), wish()) == "cloud"
+    assert choose(options(wish(site="here")), wish(site="here")) == "here"
+
+
+def test_a_named_place_says_its_own_reason() -> None:
+    assert refusal(wish(site="andes")).message == (
+        "HPC Andes does not offer the flavour Small with the environment Python. "
+        "Choose another combination on the start form."
+    )
+
+
+def test_where_no_place_offers_it_that_is_said_once() -> None:
+    failure = refusal(wish(environment="nowhere"))
+    assert failure.problem is NO_PLACE
+    assert failure.figures == {"flavour": "small", "environment": "nowhere"}
+
+
+@pytest.mark.parametrize("wished", [wish(), wish(site="nowhere")])
+def test_without_any_place_that_is_an_outage(wished: Wish) -> None:
+    assert refusal(wished, sites={}).problem is NO_PLACE
+
+
+def test_who_may_not_is_told_so_and_not_that_there_is_no_place() -> None:
+    failure = refusal(wish("gpu"))
+    assert failure.message == (
+        "The flavour gpu is for people of tier T2; yours is T1. Choose another flavour, or ask for access to this one."
+    )
+
+
+def test_who_has_nothing_yet_is_told_what_is_missing() -> None:
+    failure = refusal(wish(), "T0")
+    assert failure.figures == {"missing": "accepted"}
+    assert failure.problem.status == 403
+
+
+def test_who_has_no_tier_at_all_is_told_what_is_missing() -> None:
+    nothing = replace(person("T0"), tier=None)
+    assert refusal(wish(), eligibility=nothing).problem is NOT_ELIGIBLE
+
+
+def test_reasons_are_in_the_readers_language() -> None:
+    use_language("es")
+    try:
+        assert "Pequeña" in refusal(wish(site="andes")).message
+    finally:
+        use_language("en")
