@@ -64,10 +64,10 @@ Hours = Annotated[int, Field(ge=1, le=8784)]
 
 
 def in_language(text: Localised, fallback: str = "") -> str:
-    """The text in the reader's language, or in the first language that it has."""
+    """The text in the reader's language, or in the first language that it has, or what stands in for it."""
     if isinstance(text, str):
         return text or fallback
-    return text.get(current_language()) or next(iter(text.values()))
+    return text.get(current_language()) or next(filter(None, text.values()), fallback)
 
 
 class Terms(Section):
@@ -87,7 +87,7 @@ class FederationSection(Section):
     mode: Literal["demo", "production"] = Field(
         "demo", description="production refuses demo sign-in, plain http and local sites"
     )
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#]+/?$"), AfterValidator(_address)] = Field(
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+/?$"), AfterValidator(_address)] = Field(
         "http://127.0.0.1:8000", description="what people type; the proxy listens on its port"
     )
     hub: Name = Field("hub", description="this hub's name in the books, where several share one database")

@@ -34,19 +34,20 @@ class Misfit(ValueError):
 
 
 def about_values(name: str, root: yaml.Node | None, model: type[BaseModel], errors: Sequence[Any]) -> list[str]:
-    """Pydantic's errors about the content of the file `name`, which should be a `model`, as complaints."""
-    return [
-        f"{name}:{_line(root, location)}: {_key(location)}: {wrong}"
+    """Pydantic's errors about the content of the file `name`, which should be a `model`, as complaints by line."""
+    found = [
+        (_line(root, location), f"{_key(location)}: {wrong}")
         for error in _of_tried_members(model, errors)
         for location, wrong in _wrong_values(model, error)
     ]
+    return [f"{name}:{line}: {complaint}" for line, complaint in sorted(found, key=lambda one: one[0])]
 
 
 def about_doubled_keys(name: str, root: yaml.Node | None) -> list[str]:
     """YAML forbids a key to stand twice in a mapping, and its readers take the last one without a word."""
     return [
-        f"{name}:{line}: {key}: this key stands here twice; only one of them would count"
-        for key, line in _doubled_keys(root, set())
+        f"{name}:{line}: {_key(location)}: this key stands here twice; only one of them would count"
+        for location, line in _doubled_keys(root, (), set())
     ]
 
 
@@ -172,17 +173,18 @@ def _tags(annotation: Any) -> set[Any]:
     return {tag for kind in kinds for tag in get_args(kind)}
 
 
-def _doubled_keys(node: yaml.Node | None, known: set[int]) -> Iterator[tuple[str, int]]:
+def _doubled_keys(node: yaml.Node | None, location: Location, known: set[int]) -> Iterator[tuple[Location, int]]:
     if node is None or id(node) in known:  # an alias stands for a node that was looked at
         return
     known.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen = set[str]()
         for key, value in node.value:
+            below = (*location, key.value)
             if key.value in seen:
-                yield key.value, key.start_mark.line + 1
+                yield below, key.start_mark.line + 1
             seen.add(key.value)
-            yield from _doubled_keys(value, known)
+            yield from _doubled_keys(value, below, known)
     elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _doubled_keys(item, known)
+        for index, item in enumerate(node.value):
+            yield from _doubled_keys(item, (*location, index), known)

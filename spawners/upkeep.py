@@ -107,8 +107,8 @@ def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
     if session.end_reason is not None:
         since = situation.stopping_since or now
         return Decision.END_DIRECTLY if now - since > rules.stop_patience else Decision.WAIT
-    if situation.lease_until is None or situation.lease_until <= now:
-        return Decision.STOP_LEASE
+    if situation.lease_until is None:
+        return Decision.STOP_LEASE  # its hold is closed: nobody pays for it
     if session.exchanged_at is None and situation.hub_has_it is False:
         too_old = now - session.created_at > rules.start_patience
         return Decision.END_DIRECTLY if too_old else Decision.START_AGAIN
@@ -203,22 +203,28 @@ class Upkeep:
             case Decision.STOP_IDLE:
                 self._stop(session, EndReason.IDLE)
             case Decision.STOP_LEASE:
-                self._stop(session, EndReason.QUOTA if self._is_eligible(session) else EndReason.ACCESS)
+                self._stop_for_want_of_a_lease(session)
             case Decision.END_DIRECTLY:
                 self._sessions.ending(session.attempt, EndReason.FAILED)
                 self._end(session)
                 self._tell_the_hub(session, situation)
 
     def _renew(self, session: Session, lease_until: datetime | None) -> None:
-        """Renew from now on by a whole lease, if the person may still use this and something is left."""
-        assert lease_until is not None
+        """Renew from now on by a whole lease, if the person may still use this and something is left.
+
+        A lease that ended while no worker looked is renewed late, not lost: only when that fails is its session stopped.
+        """
         self._admission.give_default(self._admission.person(session.server.user))
-        if not self._is_eligible(session):
-            _log.info("attempt %s is not renewed: no longer eligible", session.attempt)
-            return
-        answer = self._ledger.renew(session.attempt, until=self._clock() + self._rules.lease)
-        if isinstance(answer, NotRenewed):
-            _log.info("attempt %s is not renewed; it may run until %s", session.attempt, answer.lease_until)
+        if self._is_eligible(session):
+            answer = self._ledger.renew(session.attempt, until=self._clock() + self._rules.lease)
+            if not isinstance(answer, NotRenewed):
+                return
+        _log.info("attempt %s is not renewed; it may run until %s", session.attempt, lease_until)
+        if lease_until is None or lease_until <= self._clock():
+            self._stop_for_want_of_a_lease(session)
+
+    def _stop_for_want_of_a_lease(self, session: Session) -> None:
+        self._stop(session, EndReason.QUOTA if self._is_eligible(session) else EndReason.ACCESS)
 
     def _is_eligible(self, session: Session) -> bool:
         flavour = self._admission.policy.flavours.get(session.flavour)
