@@ -30,6 +30,7 @@ _PRESETS = {
     "egi-check-in-demo": "https://aai-demo.egi.eu/auth/realms/egi",
     "egi-check-in-dev": "https://aai-dev.egi.eu/auth/realms/egi",
 }
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 _SCOPES = [
     "openid", "profile", "email", "voperson_id", "eduperson_entitlement", "eduperson_scoped_affiliation",
     "eduperson_assurance", "offline_access",
@@ -42,6 +43,10 @@ class FederatedAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # oa
     house: ClassVar[House]
     provider: ClassVar[Provider]
     issuer: ClassVar[str]
+
+    def user_info_to_username(self, user_info: Mapping[str, Any]) -> str:
+        """A placeholder: oauthenticator wants a name before `update_auth_model` has found the person and their own."""
+        return "unnamed"
 
     async def update_auth_model(self, auth_model: dict[str, Any]) -> dict[str, Any]:
         """Turn claims into a person, and the person's stored name into the hub's user name."""
@@ -107,7 +112,6 @@ def configure_sign_in(c: Any, settings: Settings, house: House) -> None:
     authenticator.basic_auth = True
     authenticator.scope = _SCOPES
     authenticator.allow_all = True  # whoever signs in may look; what they may use is asked at each start
-    authenticator.username_claim = provider.subject_claim
     authenticator.enable_auth_state = True
     authenticator.auto_login = settings.is_demo_sign_in
     # The worker starts sessions again for people whose sign-in may have expired by then.
@@ -145,8 +149,11 @@ def _configured(settings: Settings) -> tuple[Provider, str, dict[str, str], str]
     try:
         answer = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=20).raise_for_status()
         endpoints = dict(answer.json())
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, ValueError, TypeError) as error:
         raise SettingsError(f"{settings.file}: {key}: the provider at {issuer} cannot be asked: {error}") from error
     if endpoints.get("issuer") != issuer:
         raise SettingsError(f"{settings.file}: {key}: {issuer} says that its issuer is {endpoints.get('issuer')}")
+    missing = [name for name in _ENDPOINTS if not isinstance(endpoints.get(name), str)]
+    if missing:
+        raise SettingsError(f"{settings.file}: {key}: the provider at {issuer} names no {', '.join(missing)}")
     return provider, issuer, endpoints, secret

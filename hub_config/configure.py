@@ -59,6 +59,8 @@ def _configure_processes(c: Any, settings: Settings) -> None:
     hub.bind_url = settings.base_url
     hub.hub_bind_url = f"http://127.0.0.1:{listen.hub_port}"
     hub.db_url = f"sqlite:///{state.hub_database}"
+    # Tokens and people's sign-in state are in it: the owner's alone, whatever the umask says.
+    state.hub_database.touch(mode=0o600)
     with closing(sqlite3.connect(state.hub_database)) as database:
         # Kept in the file: one write to disk for each of the hub's many commits instead of three.
         database.execute("PRAGMA journal_mode=WAL")

@@ -71,6 +71,7 @@ class Page:
         self.used: int = row.used
         self.held: int = row.held
         self._generation: int = row.generation
+        self._written = False
 
     @property
     def available(self) -> int:
@@ -95,6 +96,7 @@ class Page:
         )
         column = _COLUMN[kind]
         setattr(self, column, getattr(self, column) + amount)
+        self._written = True
 
     def update_grants(self) -> None:
         """Take in grants that have begun, cover overruns from what is free, and let lapse what is left of grants that
@@ -128,7 +130,9 @@ class Page:
         return [grant for grant in self.grants() if grant.left]
 
     def save(self) -> None:
-        """Write the balance, if nobody else wrote it since the page was opened."""
+        """Write the balance, if there is a new entry, and nobody else wrote it since the page was opened."""
+        if not self._written:
+            return
         written = self.connection.execute(
             update(BalanceTable)
             .where(BalanceTable.account_id == self.account_id, BalanceTable.generation == self._generation)

@@ -16,12 +16,14 @@ from sqlalchemy import select
 from federation.clock import Clock
 from federation.database import Database
 from federation.errors import Failure
+from federation.persons import Person
 from quota.ledger import Ledger, NotRenewed
 from quota.tables import OPEN_STATES, HoldState, HoldTable
 from spawners.admission import Admission
 from spawners.backends.base import Life, Observation
 from spawners.context import SiteBackend
 from spawners.ending import close
+from spawners.errors import PERSON_UNKNOWN
 from spawners.sessions import Server, Session, Sessions
 from spawners.tables import EndReason, SessionState
 
@@ -214,8 +216,9 @@ class Upkeep:
 
         A lease that ended while no worker looked is renewed late, not lost: only when that fails is its session stopped.
         """
-        self._admission.give_default(self._admission.person(session.server.user))
-        if self._is_eligible(session):
+        person = self._eligible(session)
+        if person is not None:
+            self._admission.give_default(person)
             answer = self._ledger.renew(session.attempt, until=self._clock() + self._rules.lease)
             if not isinstance(answer, NotRenewed):
                 return
@@ -224,15 +227,23 @@ class Upkeep:
             self._stop_for_want_of_a_lease(session)
 
     def _stop_for_want_of_a_lease(self, session: Session) -> None:
-        self._stop(session, EndReason.QUOTA if self._is_eligible(session) else EndReason.ACCESS)
+        self._stop(session, EndReason.QUOTA if self._eligible(session) else EndReason.ACCESS)
 
-    def _is_eligible(self, session: Session) -> bool:
+    def _eligible(self, session: Session) -> Person | None:
+        """Whose session it is, if they may still use it."""
         flavour = self._admission.policy.flavours.get(session.flavour)
-        person = self._admission.person(session.server.user)
-        return flavour is not None and self._admission.eligibility(person).reaches(flavour.tier)
+        try:
+            person = self._admission.person(session.server.user)
+        except Failure as failure:
+            if failure.problem is not PERSON_UNKNOWN:
+                raise
+            return None
+        reaches = flavour is not None and self._admission.eligibility(person).reaches(flavour.tier)
+        return person if reaches else None
 
     def _stop(self, session: Session, reason: EndReason) -> None:
-        self._sessions.ending(session.attempt, reason)
+        if not self._sessions.ending(session.attempt, reason):
+            return  # somebody else ends it, or it is over: the server may be another attempt's by now
         self._stopping.setdefault(session.attempt, self._clock())
         _log.info("stopping attempt %s of %s: %s", session.attempt, session.server.user, reason.value)
         self._servers.stop(session.server)
@@ -251,8 +262,11 @@ class Upkeep:
         self._stopping.pop(session.attempt, None)
 
     def _tell_the_hub(self, session: Session, situation: Situation) -> None:
-        """The hub would notice at its next poll; told now, the person's page is right at once."""
-        if situation.hub_has_it:
+        """The hub would notice at its next poll; told now, the person's page is right at once.
+
+        Not if the server has its next attempt by now: the hub would stop that one.
+        """
+        if situation.hub_has_it and self._sessions.open_of(session.server) is None:
             self._servers.stop(session.server)
 
     def _close_orphans(self, holds: Mapping[str, _Lease]) -> None:

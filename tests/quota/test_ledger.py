@@ -33,7 +33,7 @@ from quota.ledger import (
 )
 from quota.page import Owner, Page, open_page
 from quota.reasons import Reason
-from quota.tables import BalanceTable, GrantBalanceTable, HoldState, OwnerKind
+from quota.tables import BalanceTable, EntryKind, GrantBalanceTable, HoldState, OwnerKind
 from tests.support.books import (
     ANN,
     ANNA,
@@ -538,7 +538,9 @@ def test_a_renewal_is_as_long_as_what_is_left_allows(books: Books) -> None:
     hold = books.running()
     ends = START + 3000 * SECOND
     assert books.ledger.renew(hold, until=START + 2 * HOUR) == Renewed(ends, short=True)
+    before = books.dump()
     assert books.ledger.renew(hold, until=START + 2 * HOUR) == NotRenewed(ends, closed=False)
+    assert books.dump() == before
     assert books.row(hold).state == "running"
 
 
@@ -846,8 +848,9 @@ def test_a_page_that_somebody_else_wrote_meanwhile_is_not_saved(books: Books) ->
     def write_twice() -> None:
         with books.database.write() as connection:
             first = Page(connection, account, START, "first")
-            with open_page(connection, account, START, "second"):
-                pass
+            with open_page(connection, account, START, "second") as second:
+                second.post(EntryKind.LAPSE, -1)
+            first.post(EntryKind.LAPSE, -1)
             first.save()
 
     with pytest.raises(RuntimeError, match="another transaction"):

@@ -235,12 +235,12 @@ class Books:
         return int(self.rows(AccountTable, *where)[0].id)
 
 
-def open_books(database: Database, clock: MovableClock | None = None) -> Books:
-    """The books of a database, with all tables and the weights of `WEIGHTS`."""
+def open_books(database: Database, *, weights_milli: Mapping[str, int] = WEIGHTS) -> Books:
+    """The books of a database, with all tables and weights."""
     migrations.upgrade(database)
-    clock = clock or MovableClock()
+    clock = MovableClock()
     books = Books(database, clock, Ledger(database, clock=clock, actor="test"))
-    books.publish(WEIGHTS)
+    books.publish(weights_milli)
     return books
 
 

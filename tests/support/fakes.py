@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 from federation.database import Database
 from federation.ids import new_id
@@ -13,7 +13,7 @@ from federation.settings import Environment, Flavour, LocalSite
 from quota.settings import DefaultGrant, LimitsSection, SiteLimit
 from spawners.admission import Admission, Policy
 from spawners.backends.base import Life, Observation
-from spawners.backends.local import ChildSpawner
+from spawners.backends.child import Child
 from spawners.context import SiteBackend
 from spawners.sessions import Server, Session, Sessions
 from spawners.upkeep import Rules, Upkeep
@@ -32,13 +32,14 @@ MEMBER: Mapping[str, Any] = {"memberships": (COMMUNITY,)}
 
 def policy(**changes: Any) -> Policy:
     """The rules of a small federation; `changes` replace parts of them."""
+    environments = {name: {"title": name.title(), "local": {"prefix": name}} for name in ("python", "bare")}
     parts: dict[str, Any] = {
         "tiers": {"T0": Tier(), "T1": Tier(communities=[COMMUNITY])},
         "flavours": {
             "small": Flavour(cpu=1, memory_gib=2, weight=Decimal(1), tier="T1"),
-            "medium": Flavour(cpu=2, memory_gib=6, weight=Decimal(4), tier="T1", title={"en": "Medium", "es": "Mediana"}),
+            "medium": Flavour(cpu=2, memory_gib=6, weight=Decimal(4), tier="T1", title={"en": "Medium", "pt": "Média"}),
         },
-        "environments": {name: Environment.model_validate({"title": name, "local": {"prefix": name}}) for name in ("python", "bare")},
+        "environments": {name: Environment.model_validate(value) for name, value in environments.items()},
         "sites": {"here": LocalSite(kind="local", title="This machine", flavours=["small", "medium"])},
         "defaults": {"T1": DefaultGrant(amount_hours=10, period="month", sessions=2, flavours=["small"])},
         "limits": LimitsSection(),
@@ -158,12 +159,10 @@ class Installation:
     """
 
     def __init__(self, database: Database, **changes: Any) -> None:
-        self.books: Books = open_books(database)
-        self.clock = self.books.clock
         self.database = database
-        self.ledger = self.books.ledger
         self.policy = policy(**changes)
-        self.books.publish(self.policy.weights_milli())
+        self.books: Books = open_books(database, weights_milli=self.policy.weights_milli())
+        self.clock, self.ledger = self.books.clock, self.books.ledger
         self.admission = Admission(database, self.ledger, self.policy, {"local"}, self.clock)
         self.sessions = Sessions(database, clock=self.clock)
         self.backend = FakeBackend(self.clock)
@@ -172,9 +171,7 @@ class Installation:
 
     def upkeep(self, *, hub: str = HUB) -> Upkeep:
         """A worker that was just started."""
-        site = SiteBackend(
-            asks=self.backend, child_class=cast("type[ChildSpawner]", ChildSpawner), child_arguments=lambda _: {}
-        )
+        site = SiteBackend(asks=self.backend, child_class=Child, child_arguments=lambda _: {}, stop_seconds=7)
         return Upkeep(
             hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, admission=self.admission,
             backends={"here": site}, servers=self.servers, rules=self.rules, clock=self.clock,

@@ -1,0 +1,245 @@
+"""The hub's configuration: what the architecture asks of JupyterHub is set, and JupyterHub knows every name of it."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyterhub import apihandlers, handlers
+from jupyterhub.app import JupyterHub
+from jupyterhub.crypto import CryptKeeper
+from jupyterhub.handlers import pages as hub_pages
+from jupyterhub.scopes import scope_definitions
+from traitlets.config import Config
+
+from federation import migrations
+from federation.database import Database
+from hub_config.authenticator import FederatedAuthenticator
+from hub_config.configure import configure
+from hub_config.pages.handlers import AskHandler, HomeHandler, SpawnFormHandler, StopServerAPIHandler
+from hub_config.pages.language import LanguageHandler
+from hub_config.restoring_proxy import MARK, RestoringProxy
+from hub_config.settings import Settings
+from spawners.federated import FederatedSpawner
+from tests.hub_config.conftest import MakeHouse, MakeSettings
+
+pytestmark = pytest.mark.usefixtures("untouched_jupyterhub")
+
+CLASSES = {
+    "JupyterHub": JupyterHub,
+    "ConfigurableHTTPProxy": RestoringProxy,
+    "Spawner": FederatedSpawner,
+    "FederatedAuthenticator": FederatedAuthenticator,
+}
+
+
+def prepared(settings: Settings) -> Settings:
+    """With tables."""
+    database = Database(settings.database_url)
+    migrations.upgrade(database)
+    database.dispose()
+    return settings
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    return prepared(make_settings())
+
+
+@pytest.fixture
+def c(settings: Settings) -> Config:
+    configured = Config()
+    configure(configured, settings)
+    return configured
+
+
+# --- values -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "expected"),
+    [
+        pytest.param("ConfigurableHTTPProxy", "should_start", False, id="the-proxy-is-anothers"),
+        pytest.param("JupyterHub", "cleanup_servers", False, id="sessions-live-on"),
+        pytest.param("JupyterHub", "cleanup_proxy", False, id="routes-live-on"),
+        pytest.param("JupyterHub", "concurrent_spawn_limit", 0, id="the-ledger-admits"),
+        pytest.param("JupyterHub", "active_server_limit", 0, id="the-ledger-limits"),
+        pytest.param("Spawner", "consecutive_failure_limit", 0, id="failures-end-no-hub"),
+        pytest.param("Spawner", "env_keep", [], id="nothing-of-the-hubs-environment"),
+        pytest.param("JupyterHub", "init_spawners_timeout", 1, id="one-dead-site-delays-no-restart"),
+        pytest.param("FederatedAuthenticator", "refresh_pre_spawn", False, id="the-worker-may-start-again"),
+        pytest.param("FederatedAuthenticator", "enable_auth_state", True, id="auth-state-is-kept"),
+        pytest.param("FederatedAuthenticator", "allow_all", True, id="whoever-signs-in-may-look"),
+        pytest.param("JupyterHub", "allow_named_servers", True, id="several-sessions"),
+        pytest.param("JupyterHub", "default_url", "/hub/home", id="home-page"),
+        pytest.param("JupyterHub", "spawner_class", FederatedSpawner, id="our-spawner"),
+        pytest.param("JupyterHub", "authenticator_class", FederatedAuthenticator, id="our-authenticator"),
+        pytest.param("JupyterHub", "proxy_class", RestoringProxy, id="our-proxy"),
+    ],
+)
+def test_a_value_that_the_architecture_asks_for(c: Config, section: str, name: str, expected: object) -> None:
+    assert c[section][name] == expected
+
+
+def test_jupyterhub_knows_every_name_and_takes_every_value(c: Config) -> None:
+    assert set(c) == set(CLASSES)
+    for section, values in c.items():
+        traits = CLASSES[section].class_traits(config=True)
+        assert sorted(set(values) - set(traits)) == []
+    hub = JupyterHub(config=c)
+    assert hub.hub_bind_url == c.JupyterHub.hub_bind_url
+    assert hub.spawner_class is FederatedSpawner
+    authenticator = FederatedAuthenticator(config=c)
+    assert authenticator.scope == c.FederatedAuthenticator.scope
+
+
+def test_the_worker_may_do_just_what_it_needs(c: Config, settings: Settings) -> None:
+    scopes = ["list:users", "read:servers", "delete:servers", "start:servers"]
+    assert [(role["name"], role["scopes"], role["services"]) for role in c.JupyterHub.load_roles] == [
+        ("worker", scopes, ["worker"])
+    ]
+    assert set(scopes) <= set(scope_definitions)
+    assert c.JupyterHub.services == [{"name": "worker", "api_token": settings.state.secret("worker_token")}]
+
+
+def test_nobody_is_an_administrator(c: Config) -> None:
+    for section in ("JupyterHub", "FederatedAuthenticator"):
+        assert "admin" not in " ".join(c[section])
+
+
+def test_what_providers_say_is_kept_encrypted(c: Config, settings: Settings) -> None:
+    assert os.environ["JUPYTERHUB_CRYPT_KEY"] == settings.state.secret("crypt_key")
+    keeper = CryptKeeper()
+    assert len(keeper.keys) == 1
+    encrypted = keeper._encrypt({"access_token": "very-secret"})
+    assert b"very-secret" not in encrypted
+    assert keeper._decrypt(encrypted) == {"access_token": "very-secret"}
+
+
+def test_a_key_of_the_environment_comes_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", "ab" * 32)
+    configure(Config(), settings)
+    assert os.environ["JUPYTERHUB_CRYPT_KEY"] == "ab" * 32
+
+
+def test_addresses_and_secrets_are_those_of_the_installation(c: Config, settings: Settings) -> None:
+    listen, state = settings.yaml.listen, settings.state
+    hub, proxy = c.JupyterHub, c.ConfigurableHTTPProxy
+    assert hub.bind_url == settings.base_url
+    assert hub.hub_bind_url == f"http://127.0.0.1:{listen.hub_port}"
+    assert hub.db_url == f"sqlite:///{state.hub_database}"
+    assert hub.cookie_secret == bytes.fromhex(state.secret("cookie_secret"))
+    assert len(hub.cookie_secret) == 32
+    assert proxy.api_url == f"http://127.0.0.1:{listen.proxy_api_port}"
+    assert proxy.auth_token == state.secret("proxy_token")
+    assert proxy.extra_routes == {MARK: hub.hub_bind_url}
+    secrets = [state.secret(name) for name in ("cookie_secret", "proxy_token", "worker_token", "crypt_key")]
+    assert len(set(secrets)) == 4
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in (state.root / "secrets").iterdir())
+
+
+def test_the_outer_deadline_is_longer_than_any_inner_one(c: Config, settings: Settings) -> None:
+    inner = [site.boot_seconds for site in settings.yaml.sites.values() if site.kind == "local"]
+    assert c.Spawner.start_timeout >= 24 * 3600 > max(inner)
+
+
+def test_the_hub_has_no_certificates_of_its_own(c: Config) -> None:
+    assert "internal_ssl" not in c.JupyterHub
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seconds"),
+    [
+        pytest.param(None, 300, id="never-stopped"),
+        pytest.param(60, 300, id="an-hour"),
+        pytest.param(20, 300, id="exactly-four-reports"),
+        pytest.param(10, 150, id="ten-minutes"),
+        pytest.param(0.1, 1, id="six-seconds"),
+        pytest.param(0.001, 1, id="at-once"),
+    ],
+)
+def test_activity_is_reported_often_enough_for_the_idle_stop(
+    make_settings: MakeSettings, minutes: float | None, seconds: int
+) -> None:
+    c = Config()
+    configure(c, prepared(make_settings(idle={"stop_after_minutes": minutes})))
+    assert c.Spawner.environment == {"JUPYTERHUB_ACTIVITY_INTERVAL": str(seconds)}
+    assert c.JupyterHub.last_activity_interval == seconds
+
+
+# --- what is changed in JupyterHub itself -----------------------------------------------------------------------
+
+
+def routes(found: list[tuple[Any, ...]]) -> list[tuple[str, Any]]:
+    return [(route, handler) for route, handler, *_rest in found]
+
+
+def test_the_route_of_batchspawner_is_gone(settings: Settings) -> None:
+    apihandlers.default_handlers.append((r"/api/batchspawner", object))
+    configure(Config(), settings)
+    assert [route for route, *_rest in apihandlers.default_handlers if "batchspawner" in route] == []
+
+
+def test_our_handlers_take_the_places_of_jupyterhubs(c: Config) -> None:
+    found = routes(handlers.default_handlers)
+    for route, handler in ((r"/home", HomeHandler), (r"/ask", AskHandler), (r"/language", LanguageHandler)):
+        assert [h for r, h in found if r == route] == [handler]
+    on_hub = {handler for _route, handler in found}
+    assert SpawnFormHandler in on_hub
+    assert hub_pages.SpawnHandler not in on_hub
+    assert hub_pages.HomeHandler not in on_hub
+    of_api = [handler for _route, handler in routes(apihandlers.default_handlers)]
+    assert apihandlers.users.UserServerAPIHandler not in of_api
+    assert of_api.count(StopServerAPIHandler) == 2
+
+
+def test_nothing_else_of_jupyterhub_is_lost(settings: Settings) -> None:
+    before = [{route for route, _handler in routes(each)} for each in (handlers.default_handlers,
+              apihandlers.default_handlers)]  # fmt: skip
+    configure(Config(), settings)
+    after = [{route for route, _handler in routes(each)} for each in (handlers.default_handlers,
+             apihandlers.default_handlers)]  # fmt: skip
+    assert before[0] <= after[0]
+    assert before[1] - after[1] <= {r"/api/batchspawner"}
+
+
+def test_twice_is_once(settings: Settings) -> None:
+    first, second = Config(), Config()
+    configure(first, settings)
+    after_first = (list(handlers.default_handlers), list(apihandlers.default_handlers))
+    configure(second, settings)
+    assert routes(handlers.default_handlers) == routes(after_first[0])
+    assert routes(apihandlers.default_handlers) == routes(after_first[1])
+    prepare = handlers.base.BaseHandler.prepare
+    assert prepare.without_language.__qualname__ == "BaseHandler.prepare"
+    for section in ("ConfigurableHTTPProxy", "Spawner"):
+        assert first[section] == second[section]
+
+
+# --- refusals -----------------------------------------------------------------------------------------------
+
+
+def test_tables_of_another_version_are_refused_and_nothing_is_configured(make_settings: MakeSettings) -> None:
+    c, settings = Config(), make_settings()
+    with pytest.raises(migrations.OutdatedSchema, match="nbfed db upgrade"):
+        configure(c, settings)
+    assert dict(c) == {}
+    assert not (settings.state.root / "jupyterhub.sqlite").exists()
+
+
+def test_the_weights_of_the_settings_are_in_force(make_house: MakeHouse, tmp_path: Path) -> None:
+    flavours = {"small": {"cpu": 1, "memory_gib": 2, "weight": 1.5}}
+    house = make_house(flavours=flavours)
+    before = house.publish_rates()
+    configure(Config(), house.settings)
+    assert house.publish_rates() == before
+
+
+def test_the_hubs_database_is_its_owners_alone(settings: Settings) -> None:
+    before = os.umask(0o022)
+    try:
+        configure(Config(), settings)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(settings.state.hub_database.stat().st_mode) == 0o600
