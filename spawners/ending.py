@@ -22,21 +22,19 @@ def close(session: Session, observation: Observation, *, sessions: Sessions, led
     """
     if observation.life is not Life.ENDED:
         raise ValueError(f"attempt {session.attempt} is {observation.life}, not ended")
-    ended_at = observation.ended_at or clock()
+    started_at, ended_at = observation.started_at, observation.ended_at or clock()
     try:
-        if observation.started_at is None:
-            ledger.release(session.attempt, reason="never ran")
+        if started_at is None:
+            answer = ledger.release(session.attempt, reason="never ran")
         else:
+            ended_at = max(ended_at, started_at)
             source = "last seen" if observation.estimated else "launcher"
-            ledger.settle(
-                session.attempt,
-                started_at=observation.started_at,
-                ended_at=max(ended_at, observation.started_at),
-                source=source,
-            )
+            answer = ledger.settle(session.attempt, started_at=started_at, ended_at=ended_at, source=source)
+        if answer.ended_at is not None:  # the row says what the books say, whoever came first and saw other times
+            started_at, ended_at = answer.started_at, answer.ended_at
     except HoldUnknown:
         pass
     detail = "" if observation.exit_code is None else f"exit code {observation.exit_code}"
     reason = EndReason.FAILED if session.ready_at is None else EndReason.EXITED
     sessions.ending(session.attempt, reason, detail)
-    sessions.ended(session.attempt, started_at=observation.started_at, ended_at=ended_at)
+    sessions.ended(session.attempt, started_at=started_at, ended_at=ended_at)

@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from federation import migrations
 from federation.database import Database
@@ -23,12 +26,26 @@ def _environments() -> Path:
 
 os.environ.setdefault("NBFED_ENVIRONMENTS", str(_environments()))
 
+# A machine that is busy is no failure.
+hypothesis_settings.register_profile("nbfed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("nbfed")
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with all tables and nothing in them. To be copied: that is faster than making them each time."""
+    file = tmp_path_factory.mktemp("tables") / "federation.sqlite"
+    database = Database(f"sqlite:///{file}")
+    migrations.upgrade(database)
+    database.dispose()
+    return file
+
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(tmp_path: Path, tables: Path) -> Iterator[Database]:
     """An empty federation database."""
-    made = Database(f"sqlite:///{tmp_path / 'federation.sqlite'}")
-    migrations.upgrade(made)
+    file = shutil.copy(tables, tmp_path / "federation.sqlite")
+    made = Database(f"sqlite:///{file}")
     yield made
     made.dispose()
 

@@ -15,8 +15,9 @@ _ARGUMENTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # For one module: as long as Playwright runs, no other test of this thread can run an event loop.
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
         reason = "no chromium is installed (on Debian as root, `make setup-test` installs it)"

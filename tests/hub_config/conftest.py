@@ -1,6 +1,7 @@
 """What tests of the hub's parts share: settings of their own, a house on real tables, JupyterHub as it was before."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,6 @@ import yaml
 from jupyterhub import apihandlers, handlers
 from jupyterhub.handlers.base import BaseHandler
 
-from federation import migrations
 from federation.database import Database
 from federation.state import StateFolder
 from hub_config.authenticator import FederatedAuthenticator
@@ -51,14 +51,15 @@ def make_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeSettin
 
 
 @pytest.fixture
-def make_house(make_settings: MakeSettings) -> Iterator[MakeHouse]:
+def make_house(make_settings: MakeSettings, tables: Path) -> Iterator[MakeHouse]:
     """A house on real tables, at the moment `NOW`."""
     databases: list[Database] = []
 
     def make(**changes: Any) -> House:
-        made = house(make_settings(**changes), actor="test", clock=lambda: NOW)
+        settings = make_settings(**changes)
+        shutil.copy(tables, settings.state.federation_database)
+        made = house(settings, actor="test", clock=lambda: NOW)
         databases.append(made.database)
-        migrations.upgrade(made.database)
         made.publish_rates()
         return made
 

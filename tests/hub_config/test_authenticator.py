@@ -20,6 +20,9 @@ from hub_config.authenticator import FederatedAuthenticator, configure_sign_in
 from hub_config.demo.personas import PERSONAS
 from hub_config.settings import Settings, SettingsError
 from hub_config.wiring import House
+from quota.amounts import from_unit_hours
+from quota.statement import standing
+from spawners.admission import owner_of
 from spawners.exchange import EXCHANGE_PATH, ExchangeHandler
 from tests.hub_config.conftest import MakeHouse, MakeSettings
 from vetting.settings import Provider
@@ -191,8 +194,9 @@ def test_the_default_quota_is_given_at_sign_in(authenticator: FederatedAuthentic
     FederatedAuthenticator.provider = Provider(id="demo", issuer=ISSUER, client_id="x", subject_claim="voperson_id")
     model = sign_in(authenticator, researcher.claims)
     found = real.admission.person(model["name"])
-    assert real.admission.eligibility(found).tier == "T1"
     sign_in(authenticator, researcher.claims)
+    with real.database.read() as connection:
+        assert standing(connection, owner_of(found), NOW).granted == from_unit_hours(100)
 
 
 # --- who cannot be signed in ----------------------------------------------------------------------------------

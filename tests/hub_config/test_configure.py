@@ -14,7 +14,6 @@ from jupyterhub.scopes import scope_definitions
 from traitlets.config import Config
 
 from federation import migrations
-from federation.database import Database
 from hub_config.authenticator import FederatedAuthenticator
 from hub_config.configure import configure
 from hub_config.pages.handlers import AskHandler, HomeHandler, SpawnFormHandler, StopServerAPIHandler
@@ -34,17 +33,9 @@ CLASSES = {
 }
 
 
-def prepared(settings: Settings) -> Settings:
-    """With tables."""
-    database = Database(settings.database_url)
-    migrations.upgrade(database)
-    database.dispose()
-    return settings
-
-
 @pytest.fixture
-def settings(make_settings: MakeSettings) -> Settings:
-    return prepared(make_settings())
+def settings(make_house: MakeHouse) -> Settings:
+    return make_house().settings
 
 
 @pytest.fixture
@@ -160,10 +151,10 @@ def test_the_hub_has_no_certificates_of_its_own(c: Config) -> None:
     ],
 )
 def test_activity_is_reported_often_enough_for_the_idle_stop(
-    make_settings: MakeSettings, minutes: float | None, seconds: int
+    make_house: MakeHouse, minutes: float | None, seconds: int
 ) -> None:
     c = Config()
-    configure(c, prepared(make_settings(idle={"stop_after_minutes": minutes})))
+    configure(c, make_house(idle={"stop_after_minutes": minutes}).settings)
     assert c.Spawner.environment == {"JUPYTERHUB_ACTIVITY_INTERVAL": str(seconds)}
     assert c.JupyterHub.last_activity_interval == seconds
 

@@ -180,7 +180,7 @@ def test_eight_processes_admit_exactly_what_the_balance_covers_and_settle_each_h
     covered = 20
     books = books_at(url)
     books.grant(covered * units(300) + units(300) - 1)
-    books.grant(units(10_000), ANNA)
+    books.grant(units(100_000), ANNA)
     books.database.dispose()
     spawning = multiprocessing.get_context("spawn")
     start, answers = spawning.Barrier(PROCESSES, timeout=PATIENCE_SECONDS), spawning.SimpleQueue()
