@@ -10,6 +10,7 @@ from federation.errors import Failure
 from federation.settings import Environment, Flavour, Site, in_language
 from vetting.eligibility import Eligibility
 from vetting.errors import FLAVOUR_NEEDS_TIER, FLAVOUR_NOT_AT_SITE, NO_PLACE, NOT_ELIGIBLE
+from vetting.missing import describe
 
 __all__ = ["Option", "Wish", "choose", "places"]
 
@@ -83,7 +84,7 @@ def _not_for_this_person(name: str, flavour: Flavour, eligibility: Eligibility) 
         return None
     tiers = [standing.tier for standing in eligibility.standings]
     if eligibility.tier is None or eligibility.tier == tiers[0]:
-        missing = ", ".join(check.wanted for check in eligibility.missing(flavour.tier))
+        missing = "; ".join(describe(check) for check in eligibility.missing(flavour.tier))
         return Failure(NOT_ELIGIBLE, {"missing": missing})
     figures = {"flavour": in_language(flavour.title, name), "tier": flavour.tier, "yours": eligibility.tier}
     return Failure(FLAVOUR_NEEDS_TIER, figures)

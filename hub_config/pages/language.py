@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from jupyterhub.handlers.base import BaseHandler
 from tornado import web
@@ -48,7 +47,8 @@ class LanguageHandler(BaseHandler):  # type: ignore[misc]  # jupyterhub has no t
 
 def _own_page(target: str, base_url: str) -> str:
     """A page of this hub; anything else, another host for instance, becomes the home page."""
-    parts = urlsplit(target)
-    # A backslash or a control character would make browsers see another host in what looks like a path.
-    plain = target.isprintable() and "\\" not in target and not target.startswith("//")
-    return target if plain and not parts.scheme and not parts.netloc and target.startswith("/") else f"{base_url}home"
+    path = target.partition("?")[0]
+    # Browsers take a backslash for a slash, and drop what cannot be printed: both could lead elsewhere.
+    plain = target.isprintable() and "\\" not in target
+    inside = path.startswith(base_url) and "//" not in path and ".." not in path.split("/")
+    return target if plain and inside else f"{base_url}home"

@@ -18,7 +18,8 @@ from spawners.admission import owner_of
 from spawners.options import ANY_SITE
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
-from vetting.eligibility import Check, Eligibility
+from vetting.eligibility import Eligibility
+from vetting.missing import describe
 from vetting.placement import Wish, places
 
 __all__ = [
@@ -151,7 +152,7 @@ class AskView:
     name: str
     organisation: str
     tier: str
-    missing: list[Check]
+    missing: list[str]
     next_tier: str
     contact: str
 
@@ -200,7 +201,7 @@ class Views:
             name=person.facts.name or person.user_name,
             organisation=person.facts.home_organisation,
             tier=eligibility.tier or "",
-            missing=list(eligibility.missing(following)) if following else [],
+            missing=[describe(check) for check in eligibility.missing(following)] if following else [],
             next_tier=following,
             contact=house.settings.yaml.federation.contact,
         )

@@ -158,7 +158,7 @@ def test_who_may_not_is_told_so_and_not_that_there_is_no_place() -> None:
 
 def test_who_has_nothing_yet_is_told_what_is_missing() -> None:
     failure = refusal(wish(), "T0")
-    assert failure.figures == {"missing": "accepted"}
+    assert failure.figures == {"missing": "your acceptance of the terms of use"}
     assert failure.problem.status == 403
 
 
