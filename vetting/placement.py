@@ -76,7 +76,8 @@ def choose(options: list[Option], wish: Wish) -> str:
     reasons = [option.why_not for option in options if option.why_not is not None]
     if reasons and (wish.site is not None or reasons[0].problem is not FLAVOUR_NOT_AT_SITE):
         raise reasons[0]
-    raise Failure(NO_PLACE, {"flavour": wish.flavour, "environment": wish.environment})
+    titles = reasons[0].figures if reasons else {"flavour": wish.flavour, "environment": wish.environment}
+    raise Failure(NO_PLACE, {name: titles[name] for name in ("flavour", "environment")})
 
 
 def _not_for_this_person(name: str, flavour: Flavour, eligibility: Eligibility) -> Failure | None:

@@ -141,7 +141,7 @@ def test_a_named_place_says_its_own_reason() -> None:
 def test_where_no_place_offers_it_that_is_said_once() -> None:
     failure = refusal(wish(environment="nowhere"))
     assert failure.problem is NO_PLACE
-    assert failure.figures == {"flavour": "small", "environment": "nowhere"}
+    assert failure.figures == {"flavour": "Small", "environment": "Nowhere"}
 
 
 @pytest.mark.parametrize("wished", [wish(), wish(site="nowhere")])
