@@ -77,7 +77,7 @@ def choose(options: list[Option], wish: Wish) -> str:
     if reasons and (wish.site is not None or reasons[0].problem is not FLAVOUR_NOT_AT_SITE):
         raise reasons[0]
     titles = reasons[0].figures if reasons else {"flavour": wish.flavour, "environment": wish.environment}
-    raise Failure(NO_PLACE, {name: titles[name] for name in ("flavour", "environment")})
+    raise Failure(NO_PLACE, {"flavour": titles["flavour"], "environment": titles["environment"]})
 
 
 def _not_for_this_person(name: str, flavour: Flavour, eligibility: Eligibility) -> Failure | None:

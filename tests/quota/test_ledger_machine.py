@@ -332,6 +332,7 @@ def play(machine: type[RuleBasedStateMachine], *, histories: int, steps: int) ->
     )
 
 
+@pytest.mark.timeout(900)  # of which it takes seconds, unless it fails and looks for the shortest history that does
 def test_the_books_add_up_after_every_step_of_some_histories() -> None:
     play(BooksMachine, histories=60, steps=30)
 
