@@ -340,14 +340,17 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         session = self._open_attempt()
         if session is None:
             return None
+        backend = self._backend(session)
         if session.host and session.port:
-            return session.host, session.port
-        seen = self._observe(session)
-        if seen.host and seen.port:
-            self.context.sessions.located(session.attempt, host=seen.host, port=seen.port, started_at=seen.started_at)
+            address: tuple[str, int] | None = (session.host, session.port)
+        else:
+            address = backend.asks.address(session.attempt, session.secret_hash) if backend else None
+        if address is not None and session.state is not SessionState.RUNNING:
+            # Its start was interrupted by the restart; JupyterHub checks next whether it answers.
+            seen = self._observe(session)
+            self.context.sessions.located(session.attempt, host=address[0], port=address[1], started_at=seen.started_at)
             self.context.sessions.answered(session.attempt)
-            return seen.host, seen.port
-        return None
+        return address
 
     async def _close(self, session: Session, seen: Observation) -> None:
         await asyncio.to_thread(self._settle, session, seen)

@@ -59,6 +59,10 @@ class Backend(Protocol):
         """What the place says about one attempt. Never raises: what cannot be asked is `Life.UNKNOWN`."""
         ...
 
+    def address(self, attempt: str, secret_hash: str) -> tuple[str, int] | None:
+        """Where a session listens, if it said so with a proof that only the holder of its secret can make."""
+        ...
+
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:
         """End one attempt: politely first, by force when `patience_seconds` are over. Ending twice is a no-op."""
         ...

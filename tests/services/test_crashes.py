@@ -79,7 +79,7 @@ def test_a_running_notebook_answers_throughout_when_a_process_is_killed(
         wait_for(lambda: person.status()["state"] == "ready", 30)
         time.sleep(2)
     assert probe.failures == [], f"{len(probe.failures)} of {probe.answers}"
-    assert probe.answers > 20
+    assert probe.answers >= 10, "the probe hardly asked"
     assert kernel.run("print(secret + 1)").strip() == "43"
     assert service.house.sessions.open_of(Server("hub", person.user_name, "")).attempt == attempt
     person.stop()
