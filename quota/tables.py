@@ -57,7 +57,7 @@ class EntryKind(StrEnum):
     RENEW = "renew"  # held +
     RELEASE = "release"  # held -, once for each hold
     CHARGE = "charge"  # used +, once for each hold and grant
-    OVERRUN = "overrun"  # used +, once for each hold: used without cover
+    OVERRUN = "overrun"  # used +, once for each hold: used without cover; used -, of no hold: covered by a charge now
 
 
 _TERMINAL_KINDS = "kind IN ('release', 'charge', 'overrun')"

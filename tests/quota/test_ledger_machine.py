@@ -75,7 +75,7 @@ class BooksMachine(RuleBasedStateMachine):
         self.database.dispose()
         shutil.rmtree(self.folder)
 
-    @initialize(target=grants, amount=amounts)
+    @initialize(target=grants, amount=st.sampled_from([5_400_000, 10_800_000, 2_700_001]) | amounts)
     def everybody_has_quota(self, amount: int) -> Any:
         keys = {ANN: "of ann", ANNA: "of anna"}
         return multiple(*((self.books.grant(amount, owner, key=key), key) for owner, key in keys.items()))
@@ -151,9 +151,21 @@ class BooksMachine(RuleBasedStateMachine):
 
     # --- holds ------------------------------------------------------------------------------------------------------
 
-    @rule(target=holds, owner=owners, flavour=st.sampled_from(sorted(WEIGHTS)))
-    def start(self, owner: Owner, flavour: str) -> Any:
-        return self.reserve(owner, self.name("server"), flavour, LEASE, 5 * MINUTE, 100)
+    @rule(
+        target=holds,
+        owner=owners,
+        flavour=st.sampled_from(["small", *sorted(WEIGHTS)]),
+        sessions=st.integers(1, 3),
+        seen=st.booleans(),
+    )
+    def start(self, owner: Owner, flavour: str, sessions: int, seen: bool) -> Any:
+        admitted = []
+        for _ in range(sessions):
+            hold = self.reserve(owner, self.name("server"), flavour, LEASE, 5 * MINUTE, 100)
+            admitted += [hold] if isinstance(hold, str) else []
+        for hold in admitted if seen else []:
+            self.ledger.started(hold, started_at=self.books.clock())
+        return multiple(*admitted)
 
     @rule(
         target=holds,
@@ -210,6 +222,13 @@ class BooksMachine(RuleBasedStateMachine):
         started_at = self.books.row(hold).reserved_at + since
         self.close(hold, lambda: self.settle_at(hold, started_at, started_at + ran))
 
+    @rule(hold=holds, beyond=lengths)
+    def settle_what_outlived_its_lease_and_everything_else(self, hold: str, beyond: timedelta) -> None:
+        row = self.books.row(hold)
+        owner = ANN if row.user == ANN.ref else ANNA
+        covered = (row.amount + self.books.standing(owner).left) // row.weight_milli * SECOND
+        self.close(hold, lambda: self.settle_at(hold, row.reserved_at, row.reserved_at + covered + beyond))
+
     @rule(hold=holds, ran=lengths)
     def settle_with_an_end_before_the_start(self, hold: str, ran: timedelta) -> None:
         before, now = self.books.dump(), self.books.clock()
@@ -221,9 +240,9 @@ class BooksMachine(RuleBasedStateMachine):
     def release(self, hold: str) -> None:
         self.close(hold, lambda: self.ledger.release(hold, reason="never ran"))
 
-    @rule()
-    def expire(self) -> None:
-        now = self.books.clock()
+    @rule(late=st.timedeltas(timedelta(0), 2 * HOUR))
+    def expire(self, late: timedelta) -> None:
+        now = self.books.clock.move(late)
         due = {hold for hold in self.admitted if self.is_due(self.books.row(hold), now)}
         kept = {hold: self.books.row(hold) for hold in self.admitted if hold not in due}
         lost = self.lost
@@ -295,8 +314,10 @@ class BooksMachine(RuleBasedStateMachine):
 
     def close(self, hold: str, call: Callable[[], Settlement]) -> None:
         """Whoever closes a hold a second time gets the first one's answer, and changes nothing."""
-        before = self.books.dump()
+        row, before = self.books.row(hold), self.books.dump()
         answer = self.call(call)
+        if row.state in OPEN_STATES and answer.charged <= row.amount:
+            assert "overrun" not in dict(self.books.entries(hold)), "what is set aside for a session is its own"
         first = self.closed.get(hold)
         if first is not None:
             event("closed again")
@@ -346,4 +367,4 @@ def test_the_books_add_up_after_every_step_of_thousands() -> None:
     class Seeded(BooksMachine):
         pass
 
-    play(seed(number)(Seeded), histories=int(os.environ.get("NBFED_HISTORIES") or 1200), steps=60)
+    play(seed(number)(Seeded), histories=int(os.environ.get("NBFED_HISTORIES") or 600), steps=60)

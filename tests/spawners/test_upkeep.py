@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import delete
 
 from federation.database import Database
+from federation.errors import DATABASE_AWAY, Failure
 from federation.persons import Facts, Person, PersonTable, remember
 from quota.amounts import from_unit_hours
 from quota.settings import DefaultGrant
@@ -450,6 +451,23 @@ def test_the_session_of_somebody_whose_record_is_gone_is_stopped_at_the_end_of_i
     assert house.servers.asked == [("stop", session.server)]
 
 
+def test_an_outage_while_somebodys_record_is_looked_up_stops_nobody(
+    house: Installation, ana: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = house.run(ana)
+    house.clock.move(LEASE)
+
+    def away(user_name: str) -> Person:
+        raise Failure(DATABASE_AWAY)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(house.admission, "person", away)
+        assert pass_once(house) == [Decision.RENEW]
+    assert (house.again(session).end_reason, house.servers.asked) == (None, [])
+    pass_once(house)
+    assert house.books.row(session.attempt).lease_until == house.clock() + LEASE
+
+
 def test_a_lease_that_ended_while_no_worker_looked_is_renewed_late_and_the_gap_is_paid(
     house: Installation, ana: Person
 ) -> None:
@@ -708,6 +726,15 @@ def test_ending_all_ends_and_settles_every_session_and_keeps_reasons_of_before(
     for session in (one, two):
         assert house.books.row(session.attempt).charged == units(600)
     assert house.again(theirs).ended_at is None
+
+
+def test_what_runs_at_a_site_that_is_not_configured_any_more_is_not_taken_for_ended(
+    house: Installation, ana: Person
+) -> None:
+    session = house.run(ana, site="gone")
+    house.upkeep().end_all(EndReason.SERVICE)
+    assert (house.again(session).end_reason, house.again(session).ended_at) == (EndReason.SERVICE, None)
+    assert house.books.row(session.attempt).state == "running"
 
 
 def test_whatever_the_worker_does_each_hold_is_closed_once(house: Installation, ana: Person) -> None:
