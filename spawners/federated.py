@@ -166,7 +166,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         while asyncio.get_running_loop().time() < deadline:
             try:
                 address = await asyncio.to_thread(self._find_address)
-            except Exception:
+            except Exception:  # whatever it is: raising here ends the hub, and every session's page with it
                 self.log.exception("Looking for the address of %s failed", self._log_name)
                 address = None
             if address is not None:
