@@ -20,13 +20,14 @@ from sqlalchemy.exc import IntegrityError
 from federation import migrations
 from federation.audit import AuditTable
 from federation.database import Base, Database
-from federation.migrations.versions import v0001_first_tables
+from federation.migrations.versions import v0001_first_tables, v0003_ledger
+from federation.outbox import OutboxTable
 from federation.persons import PersonTable
 from quota.tables import EntryTable, GrantTable, RateTable
 from spawners.tables import SessionTable
 from tests.support.books import MINUTE, START, Books, Crash, CrashingDatabase, dump, open_books, units
 
-HOUSES = (AuditTable, PersonTable, EntryTable, SessionTable)
+HOUSES = (AuditTable, OutboxTable, PersonTable, EntryTable, SessionTable)
 """One table of each house that has any: so all of them are imported."""
 KEPT = ("audit", "entry", "rate_table")
 """Tables of which no row is ever changed."""
@@ -112,6 +113,7 @@ def postgresql_of_the_migrations() -> list[str]:
     )
     with Operations.context(context):
         v0001_first_tables.upgrade()
+        v0003_ledger.upgrade()
     return [sql.strip() for sql in re.split(r";\n\n", written.getvalue()) if sql.strip()]
 
 
