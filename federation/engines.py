@@ -38,7 +38,9 @@ def engines(url: str, busy_seconds: float) -> tuple[Engine, Engine]:
     parsed = make_url(url)
     kind = parsed.get_backend_name()
     if kind not in _KINDS or parsed.get_driver_name() != _KINDS[kind]:
-        raise ArgumentError(f"a database of kind {parsed.drivername} is not supported; use sqlite or postgresql+psycopg")
+        raise ArgumentError(
+            f"a database of kind {parsed.drivername} is not supported; use sqlite or postgresql+psycopg"
+        )
     if kind == "sqlite":
         # Reads are told so, as PostgreSQL is: a write among them would be lost, or be a transaction of its own.
         return (
@@ -98,11 +100,18 @@ def _postgresql(url: URL, busy_seconds: float) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def replace_dead_ones(connection: Any, record: Any, _proxy: Any) -> None:
-        # A transaction is BEGIN, its statements, COMMIT: a round trip each, and SQLAlchemy's pool_pre_ping would be one
-        # more: PLACEHOLDER. A server that ended the connection has said so, and that can be
-        # seen here without asking: nobody sends anything on a connection that waits in a pool.
+        # A transaction is BEGIN, its statements and COMMIT, a round trip each, and pool_pre_ping would be one more: of
+        # one statement, on the loopback, 0.24 ms instead of 0.20 ms; of a server next door a quarter. But a server that
+        # ended a connection has said so, and that is seen here without asking: on a connection that waits in a pool
+        # nothing else arrives.
         if not record.info.pop("new", False) and _has_something_to_say(connection):
             raise DisconnectionError("the server ended the connection while nobody used it")
+
+    @event.listens_for(engine, "checkin")
+    def forget_that_it_only_read(connection: Any, _record: Any) -> None:
+        # SQLAlchemy leaves "read write" where a read was "read only", and a standby refuses even to begin such a one.
+        if connection is not None and not connection.closed:
+            connection.read_only = None
 
     return engine
 
