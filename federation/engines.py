@@ -168,7 +168,9 @@ def outage(error: BaseException) -> str | None:
         return "all connections of this process are in use, and none was given back in time"
     if not isinstance(error, DBAPIError) or not (_is_away(error) or _is_refused(error)):
         return None
-    return " ".join(str(error.orig).split())
+    # PostgreSQL's own words without the statement that they are about; the driver's words where it said nothing.
+    said = getattr(getattr(error.orig, "diag", None), "message_primary", None) or str(error.orig)
+    return " ".join(said.split())
 
 
 def _is_away(error: DBAPIError) -> bool:

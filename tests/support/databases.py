@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +14,7 @@ import pytest
 from federation import migrations
 from federation.database import Database
 from tests.support.postgres import PostgresServer, why_not
+from tests.support.structure import tables_of
 
 __all__ = [
     "KINDS",
@@ -133,6 +136,23 @@ def postgres_or_skip() -> None:
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """Another process is writing, and nobody else can: they can only read."""
+    other = Database(database.url)
+    with suppress(_Undone), other.write() as connection:
+        if not database.is_sqlite:
+            names = ", ".join(f'"{name}"' for name in tables_of(connection))
+            connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+        yield
+        raise _Undone
+    other.dispose()
+
+
+class _Undone(Exception):
+    pass
 
 
 def with_tables(url: str) -> None:
