@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import click
 from alembic.util import CommandError
-from sqlalchemy.engine import make_url
 
 from federation import migrations
 from federation.backup import BackupError, backup, restore
@@ -220,12 +219,12 @@ def upgrade(shop: Shop) -> None:
         migrations.upgrade(database)
     except CommandError as error:
         raise click.ClickException(
-            f"The database {_place(database)} cannot be upgraded from version {before}: {error}. "
+            f"The database {database.place} cannot be upgraded from version {before}: {error}. "
             "Nothing was changed. If a newer program made its tables, install that one."
         ) from error
     after = migrations.version(database)
     done = "was there already" if after == before else f"upgraded from {before or 'an empty database'}"
-    click.echo(f"{_place(database)}: version {after}, {done}.")
+    click.echo(f"{database.place}: version {after}, {done}.")
 
 
 @db.command()
@@ -234,7 +233,7 @@ def check(shop: Shop) -> None:
     """Say whether the tables are those that this program needs."""
     database = shop.database_as_found
     migrations.check(database)
-    click.echo(f"{_place(database)}: version {migrations.version(database)}, as this program needs.")
+    click.echo(f"{database.place}: version {migrations.version(database)}, as this program needs.")
 
 
 @db.command("backup")
@@ -246,7 +245,7 @@ def backup_(shop: Shop, file: Path) -> None:
     with _backups():
         made = backup(database, file)
     click.echo(
-        f"{made.file}: {_size(made.size_bytes)}, a backup of {_place(database)}, whose tables are at version "
+        f"{made.file}: {_size(made.size_bytes)}, a backup of {database.place}, whose tables are at version "
         f"{made.version}.\nIt is readable for you alone, and tells of people: keep it like that, and where a failure of "
         "this machine cannot reach it. `nbfed db restore` brings it back into an empty database."
     )
@@ -261,7 +260,7 @@ def restore_(shop: Shop, file: Path, *, replace: bool) -> None:
     database = shop.database_as_found
     with _backups():
         found = restore(database, file, replace=replace)
-    click.echo(f"{_place(database)}: restored from {found.file}, its tables are at version {found.version}.")
+    click.echo(f"{database.place}: restored from {found.file}, its tables are at version {found.version}.")
     steps = ["`nbfed ledger verify` says whether the books add up."]
     try:
         migrations.check(database)
@@ -281,7 +280,3 @@ def _backups() -> Iterator[None]:
 
 def _size(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.1f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 2**10:.0f} KiB"
-
-
-def _place(database: Database) -> str:
-    return make_url(database.url).render_as_string(hide_password=True)
