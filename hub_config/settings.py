@@ -24,7 +24,7 @@ from federation.settings import (
 )
 from federation.state import StateFolder
 from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
-from quota.settings import DefaultGrant, LimitsSection
+from quota.settings import DefaultGrant, LimitsSection, Pool
 from spawners.settings import IdleSection, WorkerSection
 from vetting.settings import DeskSection, IdentitySection, Tier
 
@@ -50,6 +50,7 @@ class FederationYaml(Section):
     environments: dict[Name, Environment] = Field(min_length=1)
     sites: dict[Name, Site] = Field(min_length=1)
     defaults: dict[str, DefaultGrant] = Field(default_factory=dict, description="default quota by tier")
+    pools: dict[Name, Pool] = Field(default_factory=dict, description="quota that a community shares")
     limits: LimitsSection = Field(default_factory=LimitsSection)
     idle: IdleSection = Field(default_factory=IdleSection)
     worker: WorkerSection = Field(default_factory=WorkerSection)
@@ -136,10 +137,12 @@ class FederationYaml(Section):
             (("federation", "terms", "files"), "language", terms, languages),
             (("defaults",), "tier", self.defaults, tiers),
             (("limits", "per_site"), "site", self.limits.per_site, sites),
+            (("limits", "per_flavour"), "flavour", self.limits.per_flavour, flavours),
             (("identity", "roles", "site_operator"), "site", self.identity.roles.site_operator, sites),
             *((("tiers", n, "needs"), "tier", t.needs, tiers) for n, t in self.tiers.items() if t.needs is not None),
             *((("flavours", n, "tier"), "tier", f.tier, tiers) for n, f in self.flavours.items()),
             *((("sites", n, "flavours"), "flavour", s.flavours, flavours) for n, s in self.sites.items()),
+            *((("pools", n, "flavours"), "flavour", p.flavours, flavours) for n, p in self.pools.items()),
             *((("defaults", n, "flavours"), "flavour", d.flavours, flavours) for n, d in self.defaults.items()),
         ]
 

@@ -71,6 +71,7 @@ def house(settings: Settings, *, actor: str, clock: Clock = system_clock) -> Hou
         sites=yaml.sites,
         defaults=yaml.defaults,
         limits=yaml.limits,
+        pools=yaml.pools,
     )
     kinds = {yaml.sites[name].kind for name in backends}
     return House(

@@ -14,8 +14,8 @@ from federation.settings import in_language
 from hub_config.wiring import House
 from quota.amounts import charge, to_unit_hours
 from quota.statement import Line, Standing, statement
-from spawners.admission import owner_of
 from spawners.options import ANY_SITE
+from spawners.paying import owner_of
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from vetting.eligibility import Eligibility

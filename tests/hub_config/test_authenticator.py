@@ -22,8 +22,8 @@ from hub_config.settings import Settings, SettingsError
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours
 from quota.statement import standing
-from spawners.admission import owner_of
 from spawners.exchange import EXCHANGE_PATH, ExchangeHandler
+from spawners.paying import owner_of
 from tests.hub_config.conftest import MakeHouse, MakeSettings
 from vetting.settings import Provider
 

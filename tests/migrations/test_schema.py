@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from federation import migrations
 from federation.audit import AuditTable
 from federation.database import Base, Database
+from federation.outbox import OutboxTable
 from federation.persons import PersonTable
 from quota.tables import EntryTable, GrantTable, HoldTable, RateTable
 from spawners.tables import SessionTable
@@ -27,7 +28,7 @@ from tests.support.books import MINUTE, START, Books, Crash, CrashingDatabase, d
 from tests.support.databases import Databases
 from tests.support.structure import structure
 
-HOUSES = (AuditTable, PersonTable, EntryTable, SessionTable)
+HOUSES = (AuditTable, OutboxTable, PersonTable, EntryTable, SessionTable)
 """One table of each house that has any: so all of them are imported."""
 KEPT = ("audit", "entry", "rate_table")
 """Tables of which no row is ever changed."""

@@ -26,10 +26,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from quota.answers import Admitted, Denied, NotRenewed, Renewed, Settlement
+from quota.capping import Cap, Scope
 from quota.errors import SITE_FULL
-from quota.ledger import Admitted, Cap, Denied, Ledger, NotRenewed, Renewed, Settlement
-from quota.page import Owner, open_page
+from quota.granting import KeyTaken
+from quota.ledger import Ledger
+from quota.owners import Owner
 from quota.reasons import Reason
+from quota.shelf import open_page
 from quota.tables import OPEN_STATES, AccountTable, HoldState
 from tests.support.books import ANN, ANNA, WEIGHTS, Books, Crash, CrashingDatabase, discrepancies, open_books
 from tests.support.databases import Databases
@@ -76,6 +80,7 @@ class BooksMachine(RuleBasedStateMachine):
     @initialize(target=grants, amount=st.sampled_from([5_400_000, 10_800_000, 2_700_001]) | amounts)
     def everybody_has_quota(self, amount: int) -> Any:
         keys = {ANN: "of ann", ANNA: "of anna"}
+        self.given = {key: (owner, amount) for owner, key in keys.items()}
         return multiple(*((self.books.grant(amount, owner, key=key), key) for owner, key in keys.items()))
 
     # --- what is tried first: a crash ---------------------------------------------------------------------------
@@ -135,12 +140,18 @@ class BooksMachine(RuleBasedStateMachine):
         grant = self.call(
             lambda: self.books.grant(amount, owner, key=key, begins=begins, lasts=lasts, priority=priority)
         )
+        self.given[key] = (owner, amount)
         return grant, key
 
     @rule(grant=grants, owner=owners, amount=amounts)
     def give_with_a_key_of_before(self, grant: tuple[str, str], owner: Owner, amount: int) -> None:
-        before = self.books.dump()
-        assert self.call(lambda: self.books.grant(amount, owner, key=grant[1])) == grant[0]
+        before, known = self.books.dump(), self.given[grant[1]]
+        if known == (owner, amount):
+            assert self.call(lambda: self.books.grant(amount, owner, key=grant[1])) == grant[0]
+        else:
+            with pytest.raises(KeyTaken):
+                self.books.grant(amount, owner, key=grant[1])
+        assert self.call(lambda: self.books.grant(known[1], known[0], key=grant[1])) == grant[0]
         assert self.books.dump() == before
 
     @rule(grant=grants)
@@ -274,7 +285,7 @@ class BooksMachine(RuleBasedStateMachine):
 
     def reserve(self, owner: Owner, server: str, flavour: str, lease: timedelta, shortest: timedelta, most: int) -> Any:
         attempt, now = self.name("attempt"), self.books.clock()
-        cap = Cap(column="site", ref="here", gauge="sessions", limit=most, reason=Reason(problem=SITE_FULL))
+        cap = Cap(scope=Scope.SITE, ref="here", gauge="sessions", limit=most, reason=Reason(problem=SITE_FULL))
         before, shown, running = self.books.dump(), self.books.standing(owner).left, self.open_holds()
         answer = self.call(
             lambda: self.books.reserve(
