@@ -202,7 +202,8 @@ def eventful(database: Database) -> Books:
     books = open_books(database)
     books.grant(units(36_000))
     books.ledger.revoke(books.grant(units(600)), actor="olga", reason="")
-    books.settle(books.hold(), MINUTE)
+    settled = books.settle(books.hold(), MINUTE).hold
+    books.ledger.correct(settled, amount=-units(10), key="a mistake", actor="olga", reason="")
     books.hold(server="one")
     return books
 
@@ -286,6 +287,7 @@ REPLACEMENTS = [
     pytest.param("entry", {}, id="entry"),
     pytest.param("entry", {"seq": 1000, "WHERE": "kind = 'release'"}, id="entry-that-ends-a-hold"),
     pytest.param("entry", {"seq": 1000, "WHERE": "kind = 'charge'"}, id="entry-that-charges-a-grant"),
+    pytest.param("entry", {"seq": 1000, "WHERE": "key IS NOT NULL"}, id="entry-by-its-key"),
     pytest.param("rate_table", {}, id="rate"),
     pytest.param("rate_table", {"rowid": 1, "version": 7}, id="rate-by-its-number"),
     pytest.param("grant", {}, id="grant"),
