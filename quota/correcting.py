@@ -101,7 +101,7 @@ def _active_first(grant: GrantStanding) -> tuple[bool, float]:
 def _made(connection: Connection, hold: Row[Any], key: str) -> Corrected | None:
     """The correction of a hold that was made with this key, if there is one."""
     rows = connection.execute(
-        select(EntryTable.amount, EntryTable.grant_id, EntryTable.at).where(
+        select(EntryTable.seq, EntryTable.amount, EntryTable.grant_id, EntryTable.at).where(
             EntryTable.hold_id == hold.id,
             or_(EntryTable.key == key, EntryTable.key.startswith(key + _MARK, autoescape=True)),
         )
@@ -113,6 +113,7 @@ def _made(connection: Connection, hold: Row[Any], key: str) -> Corrected | None:
             EntryTable.account_id == hold.account_id,
             EntryTable.kind == EntryKind.LAPSE.value,
             EntryTable.at == rows[0].at,
+            EntryTable.seq > max(row.seq for row in rows),
             EntryTable.grant_id.in_([row.grant_id for row in rows if row.grant_id]),
         )
     ).scalar_one()
