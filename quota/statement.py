@@ -117,7 +117,7 @@ def statement(connection: Connection, owner: Owner, at: datetime, *, since: date
             lease_until=row.lease_until,
             amount=row.amount,
             charged=None if row.state in open_states else row.charged,
-            overrun=row.overrun,
+            overrun=int(row.overrun),  # a sum is a decimal number to PostgreSQL
             source=row.source or "",
         )
         for row in rows

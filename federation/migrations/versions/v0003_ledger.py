@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from federation.database import Moment
+from federation.migrations.triggers import close_holes
 
 revision = "0003"
 down_revision = "0002"
@@ -22,6 +23,13 @@ _OPEN = sa.text("state IN ('held', 'running', 'unknown')")
 def upgrade() -> None:
     op.add_column("entry", sa.Column("key", sa.String(length=255), nullable=True))
     op.create_index("uq_entry_key", "entry", ["key"], unique=True)
+    close_holes(
+        "entry",
+        "seq = NEW.seq",
+        "hold_id = NEW.hold_id AND coalesce(grant_id, '') = coalesce(NEW.grant_id, '') AND kind = NEW.kind "
+        "AND kind IN ('release', 'charge', 'overrun')",
+        '"key" = NEW."key"',
+    )
     op.add_column("balance", sa.Column("seal", sa.String(length=64), server_default="", nullable=False))
     op.add_column("hold", sa.Column("queue_seconds", sa.Integer(), server_default="0", nullable=False))
     op.add_column("hold", sa.Column("earlier_seconds", sa.Integer(), server_default="0", nullable=False))
