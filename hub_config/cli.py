@@ -25,6 +25,7 @@ from federation.settings import BatchSite
 from federation.worker import run as run_worker
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.wiring import House, environments_folder, house, upkeep
+from quota.bench.commands import bench
 from quota.commands import grant, statement
 from quota.ledger import Ledger
 from spawners.commands import sessions
@@ -125,7 +126,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, statement, sessions):
+for _command in (bench, db, grant, statement, sessions):
     main.add_command(_command)
 
 
