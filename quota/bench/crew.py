@@ -2,7 +2,7 @@
 
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -32,7 +32,7 @@ def own(number: int) -> Owner:
     return Owner(OwnerKind.USER, f"own-{number}")
 
 
-WORK = {
+WORK: dict[str, Callable[[Scratch, int], None]] = {
     "raw": lambda scratch, _: scratch.raw(),
     "own": lambda scratch, number: scratch.pair(own(number)),
     "hot": lambda scratch, _: scratch.pair(HOT),
