@@ -1,6 +1,7 @@
 """Placement: which places can take a wish, in which order, and why the others cannot."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,19 @@ from federation.i18n import use_language
 from federation.persons import Facts
 from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, LocalSite, Site
 from vetting.eligibility import Eligibility, Recorded, derive
-from vetting.errors import FLAVOUR_NEEDS_TIER, FLAVOUR_NOT_AT_SITE, NO_PLACE, NOT_ELIGIBLE
-from vetting.placement import Option, Wish, choose, places
+from vetting.errors import (
+    FLAVOUR_NEEDS_TIER,
+    FLAVOUR_NOT_AT_SITE,
+    NO_PLACE,
+    NOT_ELIGIBLE,
+    SITE_ASKS_MORE,
+    SITE_DOWNTIME,
+    SITE_NOT_ATTACHED,
+    SITE_NOT_OPEN,
+    SUSPENDED,
+)
+from vetting.placement import Certification, Downtime, Option, SiteState, Wish, choose, places
+from vetting.recorded import Acceptance, Evidence, MappingState, Suspension, TermsInForce
 from vetting.settings import Tier
 
 FLAVOURS = {
@@ -44,14 +56,28 @@ TIERS = {
     "T2": Tier.model_validate({"needs": "T1", "evidence": "recorded"}),
 }
 KINDS = ("local", "kubernetes", "batch")
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+EVERYWHERE = dict.fromkeys(SITES, MappingState.ACCEPTED)
 
 
-def person(tier: str) -> Eligibility:
-    return derive(Facts(), Recorded(terms_accepted=tier >= "T1", evidence=tier >= "T2"), TIERS)
+def person(tier: str, *, mfa: bool = False, sites: dict[str, Site] = SITES, **more: Any) -> Eligibility:
+    """Somebody who reaches a tier and whom every site accepted."""
+    recorded = Recorded(
+        **{
+            "acceptances": (Acceptance(version="1", at=NOW),) if tier >= "T1" else (),
+            "evidence": (Evidence(ends_at=NOW + HOUR),) if tier >= "T2" else (),
+            "mappings": EVERYWHERE,
+        }
+        | more
+    )
+    return derive(
+        Facts(mfa=mfa), recorded, TIERS, sites=sites, terms=TermsInForce(version="1", since=NOW - HOUR), now=NOW
+    )
 
 
 def options(wish: Wish, tier: str = "T1", **changes: Any) -> list[Option]:
-    known = {"flavours": FLAVOURS, "environments": ENVIRONMENTS, "sites": SITES, "kinds": KINDS}
+    known = {"flavours": FLAVOURS, "environments": ENVIRONMENTS, "sites": SITES, "kinds": KINDS, "now": NOW}
     return places(wish, **{"eligibility": person(tier), **known, **changes})
 
 
@@ -101,7 +127,7 @@ def test_all_places_each_with_why_not(wished: Wish, tier: str, expected: list[tu
 
 def test_a_kind_of_place_that_this_hub_cannot_run_on_is_closed() -> None:
     found = options(wish(), kinds=("local",))
-    assert shown(found) == [("here", None), ("andes", FLAVOUR_NOT_AT_SITE), ("cloud", FLAVOUR_NOT_AT_SITE)]
+    assert shown(found) == [("here", None), ("andes", FLAVOUR_NOT_AT_SITE), ("cloud", SITE_NOT_ATTACHED)]
 
 
 def test_without_places_there_are_none() -> None:
