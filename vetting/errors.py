@@ -57,7 +57,7 @@ SUSPENDED = Problem(
 SITE_ASKS_MORE = Problem(
     code="site-asks-more",
     status=403,
-    text=_("{site} is not open to you yet: {missing}"),
+    text=_("{site} is not open to you yet. What is missing: {missing}."),
     advice=_("Choose another site, or ask for access to this one."),
 )
 

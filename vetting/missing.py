@@ -24,9 +24,11 @@ _TEXTS = {
     "class_seat": _("a seat in a class"),
     "suspension": _("the end of your suspension"),
 }
+_AND = _(", with ")
+_OR = _("; or ")
 _UNTIL = {
     "evidence": _("{what} (until {until})"),
-    "terms": _("{what} (of an earlier version: accept the present one before {until})"),
+    "terms": _("{what} (of an earlier version; the present one must be accepted before {until})"),
 }
 
 
@@ -34,9 +36,8 @@ def describe(check: Check) -> str:
     """One check, in the present language: something that the person has, or that they miss."""
     wanted = check.wanted
     if check.alternatives:
-        wanted = gettext(_(" or ")).join(
-            describe_all(alternative, gettext(_(" and "))) for alternative in check.alternatives
-        )
+        alternatives = [describe_all(checks, gettext(_AND)) for checks in check.alternatives]
+        wanted = gettext(_OR).join(alternatives)
     what = gettext(_TEXTS[check.field]).format(wanted=wanted)
     if check.until is None:
         return what

@@ -40,7 +40,7 @@ class Suspension:
     """That an operator suspended the person, and why, in words that the person reads."""
 
     since: datetime
-    reason: str = ""
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,30 +17,38 @@ __all__ = ["DeskSection", "IdentitySection", "Namespaces", "Provider", "RoleRule
 _RIGHT = "urn:mace:egi.eu:group:vo.example.org:role=operator"
 _NAMESPACE = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,31}(:[^\s:#]+)+", re.IGNORECASE | re.ASCII)
 _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+", re.IGNORECASE | re.ASCII)
+_SHOWN_CHARACTERS = 80
 _OF_CHECK_IN = ("urn:mace:egi.eu",)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
 def _entitlement(value: object) -> entitlements.Entitlement:
     if isinstance(value, entitlements.Entitlement):
         return value
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is no text; a right entitlement is {_RIGHT}")
     try:
-        return entitlements.parse(value if isinstance(value, str) else "")
+        return entitlements.parse(value)
     except entitlements.NotUnderstood as error:
-        raise ValueError(f"{value!r} is no entitlement: {error.why}; a right one is {_RIGHT}") from error
+        raise ValueError(f"{_shown(value)} is no entitlement: {error.why}; a right one is {_RIGHT}") from error
 
 
 def _expression(value: object) -> assurance.Expression:
     if isinstance(value, assurance.Expression):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no assurance expression; a right one is IAP/medium | profile/espresso")
+        raise ValueError(f"{_shown(value)} is no assurance expression; a right one is IAP/medium | profile/espresso")
     expression = assurance.parse(value)
     for uri in assurance.values(expression):
         name = uri.removeprefix(assurance.REFEDS)
         if name != uri and name not in assurance.REFEDS_NAMES:
             close = get_close_matches(name, assurance.REFEDS_NAMES, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(assurance.REFEDS_NAMES)}"
-            raise ValueError(f"REFEDS has no assurance value {name!r}; {meant} Others are written as full addresses")
+            known = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(assurance.REFEDS_NAMES)}"
+            raise ValueError(f"REFEDS has no value {_shown(name)}; {known} (values of others are written in full)")
     return expression
 
 
@@ -48,10 +56,10 @@ def _namespaces(value: object) -> tuple[str, ...] | Literal["any"]:
     if value == "any":
         return "any"
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{value!r} is neither a list of namespaces, such as [urn:mace:example.org], nor any")
+        raise ValueError(f"{_shown(value)} is neither a list of namespaces, such as [urn:mace:example.org], nor any")
     for namespace in value:
         if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
-            raise ValueError(f"{namespace!r} is no namespace; a right one is urn:mace:example.org")
+            raise ValueError(f"{_shown(namespace)} is no namespace; a right one is urn:mace:example.org")
     return tuple(value)
 
 
@@ -60,11 +68,11 @@ def _scopes(value: object) -> tuple[str, ...] | Literal["home-organisation", "an
         return value
     if not isinstance(value, list | tuple):
         raise ValueError(
-            f"{value!r} is neither a list of domains, such as [example.org], nor home-organisation, nor any"
+            f"{_shown(value)} is neither a list of domains, such as [example.org], nor home-organisation, nor any"
         )
     for domain in value:
         if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain):
-            raise ValueError(f"{domain!r} is no domain; a right one is example.org")
+            raise ValueError(f"{_shown(domain)} is no domain; a right one is example.org")
     return tuple(domain.lower() for domain in value)
 
 
@@ -89,6 +97,9 @@ Scopes = Annotated[
     WithJsonSchema({"anyOf": [_TEXTS, {"enum": ["home-organisation", "any"]}]}),
 ]
 """Domains after the @ of an affiliation, or how they are checked."""
+
+Affiliation = Literal["faculty", "student", "staff", "alum", "member", "affiliate", "employee", "library-walk-in"]
+"""As eduPerson (202208) has them."""
 
 
 class Provider(Section):
@@ -150,7 +161,7 @@ class Rule(Section):
 
     communities: list[RequiredEntitlement] | None = Field(None, description="entitlements; one of them is needed")
     assurance: RequiredAssurance | None = Field(None, description="an assurance expression: | & ( )")
-    affiliation: list[str] | None = Field(None, description="one of these at the home organisation")
+    affiliation: list[Affiliation] | None = Field(None, description="one of these at the home organisation")
     class_seat: Literal["held"] | None = Field(
         None, description="a seat in a class; there are no classes yet, so nobody has one"
     )

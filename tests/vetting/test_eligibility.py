@@ -371,7 +371,7 @@ RECORDED = st.builds(
     mappings=st.dictionaries(st.sampled_from(list(SITES)), st.sampled_from(MappingState)),
     admitted=st.frozensets(st.sampled_from(["T0", "T1", "T2", "T3"])),
     class_seat=st.booleans(),
-    suspended=st.sampled_from([None, None, None, Suspension(since=NOW)]),
+    suspended=st.sampled_from([None, None, None, Suspension(since=NOW, reason="x")]),
 )
 RULES = st.fixed_dictionaries(
     {},
@@ -414,7 +414,7 @@ def with_less(facts: Facts, recorded: Recorded) -> list[tuple[Facts, Recorded]]:
         {"mappings": {site: state for site, state in recorded.mappings.items() if site != away}}
         for away in recorded.mappings
     ]
-    nothing.append({"suspended": Suspension(since=NOW)})
+    nothing.append({"suspended": Suspension(since=NOW, reason="x")})
     return less + [(facts, replace(recorded, **without)) for without in nothing]
 
 

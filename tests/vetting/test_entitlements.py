@@ -1,4 +1,4 @@
-"""Entitlements: each form that providers send is read as its standard says or dropped; a membership contains its parents."""
+"""Entitlements: every form is read as its standard says, or dropped one by one; memberships contain their parents."""
 
 from urllib.parse import quote
 
