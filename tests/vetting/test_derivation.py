@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import chain, combinations, product
 from typing import Any
 
 import pytest
@@ -104,18 +105,20 @@ class Rules:
 
 # --- what is drawn --------------------------------------------------------------------------------------------------
 
-REQUIRED = st.sampled_from([
+ASKED_FOR = (
     VO, f"{VO}:sub", f"{VO}:role=member", f"{VO}:sub:role=operator#aai.egi.eu", f"{VO}:caf%C3%A9", OTHER,
     "urn:mace:egi.eu:res:cloud", "urn:mace:egi.eu:res:cloud:act:create", "urn:mace:egi.eu:res:cloud:act:create,read",
     "urn:mace:egi.eu:aai.egi.eu:vm_operator@vo.example.org",
-])  # fmt: skip
-HELD = REQUIRED | st.sampled_from([
+)  # fmt: skip
+ALSO_HELD = (
     f"{VO}:sub:subsub:role=x#y", f"{VO}:role=operator", f"{VO}:café", f"{VO}:role=vm_operator", f"{VO}.evil",
     "URN:MACE:EGI.EU:group:vo.example.org", f" {VO} ", f"{VO}\n{OTHER}", f"{VO}%0A", f"{VO}:", f"{VO}:role=", f"{VO}#a#b",
     "urn:mace:egi.eu:aai.egi.eu:sub:operator@vo.example.org", "urn:mace:egi.eu:aai.egi.eu:member@vo.example.org@x",
     "urn:mace:egi.eu:res:cloud:act:read,create,delete#aai.egi.eu", "urn:mace:egi.eu:res:cloud:child:act:create",
-    "urn:mace:egi.eu:res:cloud:act:", f"{OTHER}:role=operator#login.helmholtz.de", "", "x" * 2000,
-])  # fmt: skip
+    "urn:mace:egi.eu:res:cloud:act:", f"{OTHER}:role=operator#login.helmholtz.de", "",
+    f"{VO}:sub:role=x:role=y", "x" * 2000,
+)  # fmt: skip
+REQUIRED, HELD = st.sampled_from(ASKED_FOR), st.sampled_from(ASKED_FOR + ALSO_HELD)
 PIECES = st.lists(
     st.sampled_from(["urn:mace:egi.eu", ":", ":group:", ":res:", ":act:", "role=", "#", "@", "%", "%3A", "vo.example.org",
                      "sub", "cloud", "create", ",", "é"]), max_size=8,
@@ -127,6 +130,8 @@ ASSURANCE = [
     "IAP/medium",
     "profile/espresso",
 ]
+HOMES: list[Any] = ["a.org", "a.org", "A.org", "physics.a.org", "b.org", "org", ".org", "", None, ["a.org"]]
+SCOPES: list[Any] = ["home-organisation", "any", ["a.org"], []]
 AFFILIATIONS = ["faculty@a.org", "staff@physics.a.org", "student@b.org", "member", "staff@", "faculty@a.org@b.org",
                 "member@A.ORG", "employee@org", "staff@xa.org"]  # fmt: skip
 GARBAGE = (
@@ -157,9 +162,7 @@ CLAIMS = st.fixed_dictionaries(
     },
     optional={
         "entitlements": claim(REQUIRED),
-        "schac_home_organization": st.sampled_from(
-            ["a.org", "a.org", "A.org", "physics.a.org", "b.org", "org", "", None, ["a.org"]]
-        ),
+        "schac_home_organization": st.sampled_from(HOMES),
         "acr": st.sampled_from(["https://refeds.org/profile/mfa", "https://refeds.org/profile/sfa", True]),
         "preferred_username": GARBAGE,
     },
@@ -231,7 +234,7 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "provider": {
             "owns_namespaces": draw(st.sampled_from([[], [VO], *[["urn:mace:egi.eu"], "any"] * 3])),
-            "affiliation_scopes": draw(st.sampled_from(["home-organisation", "any", ["a.org"], []])),
+            "affiliation_scopes": draw(st.sampled_from(SCOPES)),
         },
         "tiers": made,
         "roles": {
@@ -273,6 +276,62 @@ def more_than(after: dict[str, Any], before: dict[str, Any]) -> list[Any]:
     for what in ("tiers", "open"):
         gained += [(what, at, one) for at, had in after[what].items() for one in had if one not in before[what][at]]
     return gained
+
+
+# --- every case of a few things -------------------------------------------------------------------------------------
+
+
+def one_tier(tier: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "provider": {"owns_namespaces": "any", "affiliation_scopes": "any"},
+        "tiers": {"T1": tier},
+        "roles": {},
+        "flavours": {"small": {"tier": "T1"}},
+        "sites": {"here": {"kind": "local", "flavours": ["small"]}},
+        **more,
+    }
+
+
+def agree(claims: dict[str, Any], recorded: dict[str, Any], plain_rules: dict[str, Any]) -> dict[str, Any]:
+    mine = Rules(plain_rules).answer(claims, recorded_as(recorded))
+    assert mine == answer(claims, recorded, plain_rules, NOW), (claims, recorded, plain_rules)
+    return mine
+
+
+@pytest.mark.parametrize("required", ASKED_FOR)
+def test_every_value_that_is_held_against_one_that_is_asked_for(required: str) -> None:
+    rules = one_tier({"communities": [required]}, roles={"operator": [required]})
+    answers = [agree({"sub": "x", "entitlements": [held]}, {}, rules) for held in ASKED_FOR + ALSO_HELD]
+    assert {None, "T1"} == {one["tier"] for one in answers}
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids=str)
+def test_every_affiliation_with_every_home_organisation(scopes: Any) -> None:
+    provider = {"owns_namespaces": [], "affiliation_scopes": scopes}
+    rules = one_tier({"affiliation": ["faculty", "staff", "member", "employee"]}, provider=provider)
+    for affiliation, home in product(AFFILIATIONS, HOMES):
+        agree({"sub": "x", "eduperson_scoped_affiliation": [affiliation], "schac_home_organization": home}, {}, rules)
+
+
+def test_every_acceptance_at_every_moment_after_a_change_of_the_terms() -> None:
+    choices = [(), *((one,) for one in ("", "1", "2", "3")), ("1", "2"), ("2", "3")]
+    for accepted, hours, days, previous in product(choices, (0, 23, 24, 25), (0, 1), ("", "2")):
+        terms = {"version": "3", "previous": previous, "since": NOW - hours * HOUR, "grace_days": days}
+        agree({"sub": "x"}, {"acceptances": accepted}, one_tier({"terms": "accepted"}, terms=terms))
+
+
+@pytest.mark.parametrize(
+    "expression", ["{} & {} | {}", "{} | {} & {}", "({} | {}) & {}", "{} & ({} | {})", "(({}))&{}&{}"]
+)
+def test_every_set_of_values_against_an_expression(expression: str) -> None:
+    asked = ASSURANCE[1:4]
+    rules = one_tier({"assurance": expression.format(*asked)})
+    for held in chain.from_iterable(combinations(asked, size) for size in range(4)):
+        in_full = [value if ":" in value else REFEDS + value for value in held]
+        agree({"sub": "x", "eduperson_assurance": in_full}, {}, rules)
+
+
+# --- anything -------------------------------------------------------------------------------------------------------
 
 
 def check(claims: dict[str, Any], recorded: dict[str, Any], plain_rules: dict[str, Any]) -> None:

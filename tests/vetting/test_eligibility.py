@@ -311,6 +311,18 @@ def test_the_third_tier_is_reached_site_by_site(
     assert all(eligibility.reaches("T2", site) for site in SITES)
 
 
+def test_a_second_factor_that_is_always_asked_for_is_asked_for_at_every_site() -> None:
+    rules = tiers(T={"mfa": "always"})
+    assert [site for site in SITES if derive(Facts(), Recorded(), rules).reaches("T", site)] == []
+    assert [site for site in SITES if derive(Facts(mfa=True), Recorded(), rules).reaches("T", site)] == list(SITES)
+
+
+def test_a_tier_above_one_that_is_about_a_site_is_about_that_site_too() -> None:
+    rules = tiers(T2={"mapping": "accepted"}, T3={"needs": "T2", "evidence": "recorded"})
+    eligibility = derive(Facts(), Recorded(evidence=EVIDENCE, mappings={"andes": MappingState.ACCEPTED}), rules)
+    assert [site for site in SITES if eligibility.reaches("T3", site)] == ["andes"]
+
+
 def test_a_tier_is_not_put_together_from_two_sites() -> None:
     rules = tiers(T2={"mapping": "accepted"}, T3={"needs": "T2", "mfa": "when-the-site-asks"})
     recorded = Recorded(mappings={"pampa": MappingState.ACCEPTED})
