@@ -89,7 +89,8 @@ class Admission:
 
     def eligibility(self, person: Person) -> Eligibility:
         """The person's tier, with reasons."""
-        return derive(person.facts, Recorded(), self.policy.tiers)
+        policy = self.policy
+        return derive(person.facts, Recorded(), policy.tiers, sites=policy.sites, terms=None, now=self._clock())
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.
@@ -107,6 +108,7 @@ class Admission:
             environments=policy.environments,
             sites=policy.sites,
             kinds=self._kinds,
+            now=self._clock(),
         )
         return choose(options, wish)
 

@@ -191,7 +191,9 @@ def test_the_default_quota_is_given_at_sign_in(authenticator: FederatedAuthentic
     real = make_house()
     FederatedAuthenticator.house = real
     researcher = next(persona for persona in PERSONAS if persona.key == "researcher")
-    FederatedAuthenticator.provider = Provider(id="demo", issuer=ISSUER, client_id="x", subject_claim="voperson_id")
+    FederatedAuthenticator.provider = Provider(
+        id="demo", issuer=ISSUER, client_id="x", subject_claim="voperson_id", owns_namespaces="any"
+    )
     model = sign_in(authenticator, researcher.claims)
     found = real.admission.person(model["name"])
     sign_in(authenticator, researcher.claims)
