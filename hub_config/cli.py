@@ -206,6 +206,7 @@ def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
     named = {
         f"identity.providers.{each.id}.client_secret_file": each.client_secret_file for each in yaml.identity.providers
     }
+    named["identity.auth_state_key_file"] = yaml.identity.auth_state_key_file
     for key, file in {"database.url_file": yaml.database.url_file, **named}.items():
         try:
             if file is not None:

@@ -24,6 +24,7 @@ from federation.settings import (
 )
 from federation.state import StateFolder
 from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
+from hub_config.sign_in.presets import PRESETS
 from quota.settings import DefaultGrant, LimitsSection
 from spawners.settings import IdleSection, WorkerSection
 from vetting.settings import DeskSection, IdentitySection, Tier
@@ -93,6 +94,27 @@ class FederationYaml(Section):
                 wrong = f"{tier.needs} does not stand above {name}; tiers are listed from the lowest to the highest"
                 complaints.append((("tiers", name, "needs"), wrong))
             lower.add(name)
+        if complaints:
+            raise Misfit(complaints)
+        return self
+
+    @model_validator(mode="after")
+    def _providers_are_told_apart(self) -> "FederationYaml":
+        providers = self.identity.providers
+        ids = [provider.id for provider in providers]
+        complaints: list[tuple[Location, str]] = [
+            (("identity", "providers", index, "id"), f"another provider is called {provider.id}, too")
+            for index, provider in enumerate(providers)
+            if provider.id in ids[:index]
+        ]
+        complaints += [
+            (
+                ("identity", "providers", index),
+                f"{provider.id} could speak for namespaces of entitlements that are another's; write owns_namespaces",
+            )
+            for index, provider in enumerate(providers)
+            if len(providers) > 1 and not (provider.owns_namespaces or PRESETS[provider.preset].owns_namespaces)
+        ]
         if complaints:
             raise Misfit(complaints)
         return self

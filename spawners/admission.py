@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from federation.clock import Clock, system_clock
 from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
-from federation.persons import Person, find_by_user_name
+from federation.persons import Facts, Person, find_by_user_name
 from federation.settings import Environment, Flavour, Site, in_language
 from quota.amounts import weight_milli
 from quota.defaults import default_of_period, period_bounds
@@ -41,6 +41,8 @@ class Policy:
     sites: dict[str, Site]
     defaults: dict[str, DefaultGrant]
     limits: LimitsSection
+    snapshot: timedelta = timedelta(days=36500)
+    """How long what a provider said counts; older than that, it counts as if nothing had been said."""
 
     def weights_milli(self) -> dict[str, int]:
         """The weight of each flavour in thousandths."""
@@ -88,7 +90,8 @@ class Admission:
 
     def eligibility(self, person: Person) -> Eligibility:
         """The person's tier, with reasons."""
-        return derive(person.facts, Recorded(), self.policy.tiers)
+        said = person.facts if self._clock() - person.facts_at <= self.policy.snapshot else Facts()
+        return derive(said, Recorded(), self.policy.tiers)
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.

@@ -16,12 +16,20 @@ class Provider(Section):
     id: Name
     preset: Literal["egi-check-in", "egi-check-in-demo", "egi-check-in-dev", "generic"] = "generic"
     issuer: str | None = Field(None, description="needed for generic; presets know theirs")
-    title: Localised = ""
+    title: Localised = Field("", description="on the sign-in page; else the preset's, else the id")
+    logo: str | None = Field(None, description="an SVG or PNG file for the sign-in page, at most 64 KiB")
     client_id: str
     client_secret_file: str | None = Field(None, description="else NBFED_CLIENT_SECRET_<ID>")
-    subject_claim: str = Field("sub", description="Check-in: voperson_id")
-    owns_namespaces: list[str] = Field(
-        default_factory=list, description="entitlements of other namespaces from this provider are ignored"
+    scopes: list[str] | None = Field(
+        None, description="what is asked for; else what we know of and the provider offers"
+    )
+    subject_claim: str | None = Field(
+        None, description="says who somebody is; else the preset's (Check-in: voperson_id), or sub"
+    )
+    owns_namespaces: list[str] | None = Field(
+        None,
+        description="entitlements of other namespaces from this provider are ignored; else the preset's. "
+        "A generic provider without them may speak for all, but only where it is the only provider",
     )
 
     @model_validator(mode="after")
@@ -44,6 +52,14 @@ class IdentitySection(Section):
     """Where people sign in. Without providers, the demo sign-in is used (demo mode only)."""
 
     providers: list[Provider] = Field(default_factory=list)
+    auth_state_key_file: str | None = Field(
+        None,
+        description="32 bytes in hexadecimal that people's tokens are encrypted with; several lines: the first encrypts, "
+        "all decrypt. Else NBFED_CRYPT_KEY, else one of the state folder (demo mode only)",
+    )
+    snapshot_hours: Annotated[int, Field(ge=1, le=744)] = Field(
+        24, description="how long what a provider said last counts while it cannot be asked again"
+    )
     roles: Roles = Field(default_factory=Roles)
 
 
