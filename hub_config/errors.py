@@ -6,6 +6,7 @@ __all__ = [
     "PROVIDER_AWAY",
     "SIGN_IN_CANCELLED",
     "SIGN_IN_INTERRUPTED",
+    "SIGN_IN_MISCONFIGURED",
     "SIGN_IN_NOT_TRUSTED",
     "SIGN_IN_WITHOUT_BOOKS",
     "SIGN_IN_WITHOUT_SUBJECT",
@@ -37,6 +38,13 @@ SIGN_IN_CANCELLED = Problem(
     status=403,
     text=_("{provider} did not sign you in: it was cancelled there, or not allowed."),
     advice=_START_AGAIN,
+)
+
+SIGN_IN_MISCONFIGURED = Problem(
+    code="sign-in-misconfigured",
+    status=503,
+    text=_("{provider} does not accept this service, so nobody can be signed in there. This is a fault of ours, not yours."),
+    advice=_("Tell support the reference."),
 )
 
 SIGN_IN_NOT_TRUSTED = Problem(

@@ -121,7 +121,9 @@ class ProviderClient(GenericOAuthenticator):  # type: ignore[misc]  # oauthentic
             verified = await self._verified(answer.get("id_token"), attempt.nonce)
             return await self._model({**answer, "sub": verified["sub"], "acr": verified.get("acr")})
         except AnswerRefused as error:
-            raise SignInRefused(Reason.CODE_REFUSED, str(error)) from error
+            # Used, expired, another's, or without its verifier: RFC 6749, 5.2, gives one word for all of them.
+            reason = Reason.CODE_REFUSED if error.error == "invalid_grant" else Reason.CLIENT_REFUSED
+            raise SignInRefused(reason, str(error)) from error
 
     async def logout_address(self, auth_state: Mapping[str, Any], back: str) -> str | None:
         """Where the browser ends its session at the provider (RP-Initiated Logout 1.0), if the provider has that.

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     WRONG_RESPONSE_ISSUER = "wrong-response-issuer"
     PROVIDER_SAYS_NO = "provider-says-no"
     CODE_REFUSED = "code-refused"
+    CLIENT_REFUSED = "client-refused"
     UNUSABLE_ANSWER = "unusable-answer"
     NO_ID_TOKEN = "no-id-token"
     WRONG_ALGORITHM = "wrong-algorithm"
@@ -40,6 +41,7 @@ _PROBLEMS = {
     Reason.WRONG_STATE: errors.SIGN_IN_INTERRUPTED,
     Reason.PROVIDER_SAYS_NO: errors.SIGN_IN_CANCELLED,
     Reason.CODE_REFUSED: errors.SIGN_IN_INTERRUPTED,
+    Reason.CLIENT_REFUSED: errors.SIGN_IN_MISCONFIGURED,
     Reason.NO_SUBJECT: errors.SIGN_IN_WITHOUT_SUBJECT,
 }
 
