@@ -43,7 +43,9 @@ SIGN_IN_CANCELLED = Problem(
 SIGN_IN_MISCONFIGURED = Problem(
     code="sign-in-misconfigured",
     status=503,
-    text=_("{provider} does not accept this service, so nobody can be signed in there. This is a fault of ours, not yours."),
+    text=_(
+        "{provider} does not accept this service, so nobody can be signed in there. This is a fault of ours, not yours."
+    ),
     advice=_("Tell support the reference."),
 )
 

@@ -64,7 +64,9 @@ def prepare() -> Path:
         return home
     missing = [program for program in ("java", "mvn") if shutil.which(program) is None]
     if missing:
-        raise KeycloakMissing(f"no {' and no '.join(missing)} is installed (on Debian as root, `make setup-test` does it)")
+        raise KeycloakMissing(
+            f"no {' and no '.join(missing)} is installed (on Debian as root, `make setup-test` does it)"
+        )
     home.parent.mkdir(parents=True, exist_ok=True)
     with (home.parent / f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -81,7 +83,7 @@ def _fetch(home: Path) -> None:
         artifact = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
         command = ["mvn", "-q", "-B", f"{PLUGIN}:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}",
                    "-Dmdep.useBaseVersion=true"]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=600)
+        done = subprocess.run(command, capture_output=True, check=False, text=True, cwd=folder, timeout=600)
         archives = list(Path(folder).glob("*.zip"))
         if done.returncode or not archives:
             raise KeycloakMissing(f"mvn could not fetch {artifact}: {done.stdout[-500:]}")
@@ -93,7 +95,9 @@ def _fetch(home: Path) -> None:
 
 def _build(home: Path) -> None:
     options = ["--db=dev-file", "--http-relative-path=/auth", "--features-disabled=organization"]
-    done = subprocess.run([home / "bin" / "kc.sh", "build", *options], capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [home / "bin" / "kc.sh", "build", *options], capture_output=True, check=False, text=True, timeout=600
+    )
     if done.returncode:
         raise KeycloakMissing(f"kc.sh build failed: {done.stdout[-1000:]}")
     database = home / "database"
