@@ -26,6 +26,10 @@ REFRESH_PATH = "/api/nbfed/refresh/([^/]+)"
 REFRESH_SCOPE = "custom:nbfed:refresh"
 
 _SAME_SECONDS = 5.0
+_SLOW_SECONDS = 2.0
+_SILENT_SECONDS = 30.0
+"""For how long a provider that keeps people waiting is not asked again, for anybody: the worker asks one by one."""
+
 _LONGEST_SECONDS = 12.0
 """Shorter than the worker waits for the hub."""
 
@@ -46,6 +50,7 @@ class Refresher:
         self._log = log
         self._locks = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._last: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._silent: dict[str, float] = {}
 
     async def refresh(self, user: Any) -> tuple[Outcome, dict[str, Any] | None]:
         """What came of it, and the auth model where the provider answered. It must be stored by the caller.
@@ -71,10 +76,15 @@ class Refresher:
         client = self._clients.get(auth_state.get("provider", ""))
         if client is None:
             return Outcome.SIGN_IN_NEEDED, None
+        began = time.monotonic()
+        if began - self._silent.get(client.provider.id, -_SILENT_SECONDS) < _SILENT_SECONDS:
+            return Outcome.AWAY, None
         try:
             async with asyncio.timeout(_LONGEST_SECONDS):
                 model = await client.asked_again(auth_state)
         except (ProviderAway, TimeoutError) as error:
+            if time.monotonic() - began > _SLOW_SECONDS:
+                self._silent[client.provider.id] = time.monotonic()
             self._log.warning("%s is away, what it said of %s last counts: %s", client.provider.id, user.name, error)
             return Outcome.AWAY, None
         except DatabaseUnavailable as error:

@@ -134,6 +134,9 @@ MISTAKES = {
     "no-sites": "8: sites: dictionary should have at least 1 item after validation, not 0",
     "no-such-date": "11: this is not YAML: day is out of range for month",
     "ports": "16: sites.hpc-andes.ports: input should be a valid string (it is 20000)",
+    "provider-twice": "13: identity.providers.1.id: another provider is called check-in, too",
+    "providers-without-namespaces": "13: identity.providers.1: own could speak for namespaces of entitlements that are "
+    "another's; write owns_namespaces",
     "provider-without-issuer": "12: identity.providers.0: a generic provider needs an issuer",
     "python": "11: this is not YAML: could not determine a constructor for the tag "
     "'tag:yaml.org,2002:python/object/apply:os.system'",
