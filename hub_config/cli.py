@@ -24,6 +24,7 @@ from federation.database import Database, DatabaseUnavailable
 from federation.settings import BatchSite
 from federation.worker import run as run_worker
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
+from hub_config.sign_in.commands import identity
 from hub_config.wiring import House, environments_folder, house, upkeep
 from quota.commands import grant, statement
 from quota.ledger import Ledger
@@ -125,7 +126,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, statement, sessions):
+for _command in (db, grant, statement, sessions, identity):
     main.add_command(_command)
 
 
