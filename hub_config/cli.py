@@ -24,6 +24,7 @@ from federation.database import Database, DatabaseUnavailable
 from federation.settings import BatchSite
 from federation.worker import run as run_worker
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
+from hub_config.sign_in.commands import identity
 from hub_config.wiring import House, environments_folder, house, upkeep
 from quota.commands import grant, statement
 from quota.ledger import Ledger
@@ -125,7 +126,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, statement, sessions):
+for _command in (db, grant, statement, sessions, identity):
     main.add_command(_command)
 
 
@@ -207,6 +208,7 @@ def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
     named = {
         f"identity.providers.{each.id}.client_secret_file": each.client_secret_file for each in yaml.identity.providers
     }
+    named["identity.auth_state_key_file"] = yaml.identity.auth_state_key_file
     for key, file in {"database.url_file": yaml.database.url_file, **named}.items():
         try:
             if file is not None:

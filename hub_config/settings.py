@@ -113,6 +113,18 @@ class FederationYaml(Section):
         return self
 
     @model_validator(mode="after")
+    def _providers_are_told_apart(self) -> "FederationYaml":
+        ids = [provider.id for provider in self.identity.providers]
+        complaints: list[tuple[Location, str]] = [
+            (("identity", "providers", index, "id"), f"another provider is called {name}, too")
+            for index, name in enumerate(ids)
+            if name in ids[:index]
+        ]
+        if complaints:
+            raise Misfit(complaints)
+        return self
+
+    @model_validator(mode="after")
     def _production_is_strict(self) -> "FederationYaml":
         base_url, providers = self.federation.base_url, self.identity.providers
         complaints = list[tuple[Location, str]]()

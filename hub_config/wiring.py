@@ -20,6 +20,7 @@ from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
 from spawners.hub_client import HttpHubServers
+from spawners.memberships import PacedMemberships
 from spawners.sessions import Sessions
 from spawners.upkeep import Rules, Upkeep
 
@@ -72,6 +73,7 @@ def house(settings: Settings, *, actor: str, clock: Clock = system_clock) -> Hou
         defaults=yaml.defaults,
         limits=yaml.limits,
         pools=yaml.pools,
+        snapshot=timedelta(hours=yaml.identity.snapshot_hours),
     )
     kinds = {yaml.sites[name].kind for name in backends}
     return House(
@@ -90,6 +92,12 @@ def upkeep(parts: House) -> Upkeep:
     settings = parts.settings
     yaml = settings.yaml
     idle = yaml.idle.stop_after_minutes
+    lease = timedelta(minutes=yaml.limits.lease_minutes)
+    hub = HttpHubServers(
+        f"http://127.0.0.1:{yaml.listen.hub_port}/hub/api",
+        settings.state.secret("worker_token"),
+        yaml.federation.hub,
+    )
     return Upkeep(
         hub=yaml.federation.hub,
         database=parts.database,
@@ -97,13 +105,10 @@ def upkeep(parts: House) -> Upkeep:
         ledger=parts.ledger,
         admission=parts.admission,
         backends=parts.backends,
-        servers=HttpHubServers(
-            f"http://127.0.0.1:{yaml.listen.hub_port}/hub/api",
-            settings.state.secret("worker_token"),
-            yaml.federation.hub,
-        ),
+        servers=hub,
+        memberships=PacedMemberships(hub, every=lease / 4, clock=parts.clock),
         rules=Rules(
-            lease=timedelta(minutes=yaml.limits.lease_minutes),
+            lease=lease,
             idle_stop=timedelta(minutes=idle) if idle is not None else None,
         ),
         clock=parts.clock,

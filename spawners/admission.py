@@ -14,7 +14,7 @@ from federation.clock import Clock, system_clock
 from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.ids import new_id
-from federation.persons import Person, find_by_user_name
+from federation.persons import Facts, Person, find_by_user_name
 from federation.settings import Environment, Flavour, Site, in_language
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
@@ -47,6 +47,8 @@ class Policy:
     defaults: dict[str, DefaultGrant]
     limits: LimitsSection
     pools: dict[str, Pool] = field(default_factory=dict)
+    snapshot: timedelta = timedelta(days=36500)
+    """How long what a provider said counts; older than that, it counts as if nothing had been said."""
 
     def weights_milli(self) -> dict[str, int]:
         """The weight of each flavour in thousandths."""
@@ -89,8 +91,9 @@ class Admission:
 
     def eligibility(self, person: Person) -> Eligibility:
         """The person's tier, with reasons."""
-        policy = self.policy
-        return derive(person.facts, Recorded(), policy.tiers, sites=policy.sites, terms=None, now=self._clock())
+        policy, now = self.policy, self._clock()
+        said = person.facts if now - person.facts_at <= policy.snapshot else Facts()
+        return derive(said, Recorded(), policy.tiers, sites=policy.sites, terms=None, now=now)
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.

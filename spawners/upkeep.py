@@ -25,6 +25,7 @@ from spawners.backends.base import Life, Observation
 from spawners.context import SiteBackend
 from spawners.ending import close
 from spawners.errors import PERSON_UNKNOWN
+from spawners.memberships import Memberships
 from spawners.sessions import Server, Session, Sessions
 from spawners.tables import EndReason, SessionState
 
@@ -144,8 +145,10 @@ class Upkeep:
         servers: HubServers,
         rules: Rules,
         clock: Clock,
+        memberships: Memberships | None = None,
     ) -> None:
         self._hub = hub
+        self._memberships = memberships
         self._database = database
         self._sessions = sessions
         self._ledger = ledger
@@ -217,6 +220,8 @@ class Upkeep:
 
         A lease that ended while no worker looked is renewed late, not lost: only when that fails is its session stopped.
         """
+        if self._memberships is not None:
+            self._memberships.refresh(session.server.user)
         person = self._eligible(session)
         if person is not None:
             self._admission.give_default(person)

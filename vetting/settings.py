@@ -108,10 +108,16 @@ class Provider(Section):
     id: Name
     preset: Literal["egi-check-in", "egi-check-in-demo", "egi-check-in-dev", "generic"] = "generic"
     issuer: str | None = Field(None, description="needed for generic; presets know theirs")
-    title: Localised = ""
+    title: Localised = Field("", description="on the sign-in page; else the preset's, else the id")
+    logo: str | None = Field(None, description="an SVG or PNG file for the sign-in page, at most 64 KiB")
     client_id: str
     client_secret_file: str | None = Field(None, description="else NBFED_CLIENT_SECRET_<ID>")
-    subject_claim: str = Field("sub", description="Check-in: voperson_id")
+    scopes: list[str] | None = Field(
+        None, description="what is asked for; else what we know of and the provider offers"
+    )
+    subject_claim: str | None = Field(
+        None, description="says who somebody is; else the preset's (Check-in: voperson_id), or sub"
+    )
     owns_namespaces: Namespaces | None = Field(
         None,
         description="the entitlements that this provider speaks for: a list of URN namespaces, all others from it are "
@@ -153,6 +159,14 @@ class IdentitySection(Section):
     """Where people sign in. Without providers, the demo sign-in is used (demo mode only)."""
 
     providers: list[Provider] = Field(default_factory=list)
+    auth_state_key_file: str | None = Field(
+        None,
+        description="32 bytes in hexadecimal that people's tokens are encrypted with; several lines: the first encrypts, "
+        "all decrypt. Else NBFED_CRYPT_KEY, else one of the state folder (demo mode only)",
+    )
+    snapshot_hours: Annotated[int, Field(ge=1, le=744)] = Field(
+        24, description="how long what a provider said last counts while it cannot be asked again"
+    )
     roles: RoleRules = Field(default_factory=RoleRules)
 
 

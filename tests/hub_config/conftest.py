@@ -27,8 +27,8 @@ NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SET_ONCE_FOR_ALL = (
     (FederatedSpawner, "context"),
     (FederatedAuthenticator, "house"),
-    (FederatedAuthenticator, "provider"),
-    (FederatedAuthenticator, "issuer"),
+    (FederatedAuthenticator, "providers"),
+    (FederatedAuthenticator, "public_url"),
     (Page, "views"),
     (LanguageHandler, "offered"),
     (BaseHandler, "prepare"),

@@ -176,6 +176,7 @@ MISTAKES = {
     "no-sites": "8: sites: dictionary should have at least 1 item after validation, not 0",
     "no-such-date": "11: this is not YAML: day is out of range for month",
     "ports": "16: sites.hpc-andes.ports: input should be a valid string (it is 20000)",
+    "provider-twice": "13: identity.providers.1.id: another provider is called check-in, too",
     "provider-without-issuer": "12: identity.providers.0: a generic provider needs an issuer",
     "provider-without-namespaces": "12: identity.providers.0: a generic provider needs owns_namespaces: the "
     "entitlements that it speaks for, such as [urn:mace:example.org], [] for none, or any",

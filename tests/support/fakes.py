@@ -15,6 +15,7 @@ from spawners.admission import Admission, Policy
 from spawners.backends.base import Life, Observation
 from spawners.backends.child import Child
 from spawners.context import SiteBackend
+from spawners.memberships import Memberships
 from spawners.sessions import Server, Session, Sessions
 from spawners.upkeep import Rules, Upkeep
 from tests.support.books import Books, open_books
@@ -169,12 +170,12 @@ class Installation:
         self.servers = FakeHubServers()
         self.rules = Rules(lease=LEASE, idle_stop=timedelta(hours=1))
 
-    def upkeep(self, *, hub: str = HUB) -> Upkeep:
+    def upkeep(self, *, hub: str = HUB, memberships: Memberships | None = None) -> Upkeep:
         """A worker that was just started."""
         site = SiteBackend(asks=self.backend, child_class=Child, child_arguments=lambda _: {}, stop_seconds=7)
         return Upkeep(
             hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, admission=self.admission,
-            backends={"here": site}, servers=self.servers, rules=self.rules, clock=self.clock,
+            backends={"here": site}, servers=self.servers, rules=self.rules, clock=self.clock, memberships=memberships,
         )  # fmt: skip
 
     def member(self, name: str = "ana") -> Person:
