@@ -20,6 +20,8 @@ from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
 from spawners.hub_client import HttpHubServers
+from spawners.outlook import StopRules
+from spawners.outlooks import Outlooks
 from spawners.sessions import Sessions
 from spawners.upkeep import Rules, Upkeep
 
@@ -36,6 +38,7 @@ class House:
     ledger: Ledger
     sessions: Sessions
     admission: Admission
+    outlooks: Outlooks
     backends: Mapping[str, SiteBackend]
 
     def context(self) -> Context:
@@ -73,13 +76,15 @@ def house(settings: Settings, *, actor: str, clock: Clock = system_clock) -> Hou
         limits=yaml.limits,
     )
     kinds = {yaml.sites[name].kind for name in backends}
+    admission = Admission(database, ledger, policy, kinds, clock)
     return House(
         settings=settings,
         clock=clock,
         database=database,
         ledger=ledger,
         sessions=Sessions(database, clock=clock),
-        admission=Admission(database, ledger, policy, kinds, clock),
+        admission=admission,
+        outlooks=Outlooks(database, admission, _stop_rules(settings)),
         backends=backends,
     )
 
@@ -88,7 +93,7 @@ def upkeep(parts: House) -> Upkeep:
     """The worker's rounds."""
     settings = parts.settings
     yaml = settings.yaml
-    idle = yaml.idle.stop_after_minutes
+    rules = _stop_rules(settings)
     return Upkeep(
         hub=yaml.federation.hub,
         database=parts.database,
@@ -101,11 +106,18 @@ def upkeep(parts: House) -> Upkeep:
             settings.state.secret("worker_token"),
             yaml.federation.hub,
         ),
-        rules=Rules(
-            lease=timedelta(minutes=yaml.limits.lease_minutes),
-            idle_stop=timedelta(minutes=idle) if idle is not None else None,
-        ),
+        rules=Rules(lease=rules.lease, idle_stop=rules.idle_stop),
         clock=parts.clock,
+    )
+
+
+def _stop_rules(settings: Settings) -> StopRules:
+    """What the worker stops sessions by, and what is announced of it."""
+    idle, limits = settings.yaml.idle, settings.yaml.limits
+    return StopRules(
+        lease=timedelta(minutes=limits.lease_minutes),
+        idle_stop=timedelta(minutes=idle.stop_after_minutes) if idle.stop_after_minutes is not None else None,
+        idle_notice=timedelta(minutes=idle.notice_minutes),
     )
 
 

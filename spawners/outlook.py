@@ -102,12 +102,18 @@ class Outlook:
         How long what is left pays for it.
     notice
         The stop that the person has to be told of now, if any.
+    left
+        What new leases may take now, in milli-unit-seconds.
+    weight_milli
+        What a second of it costs, in milli-unit-seconds.
     """
 
     stop: Stop | None
     runs_until: datetime | None
     lasts: timedelta
     notice: Stop | None
+    left: int
+    weight_milli: int
 
 
 def idle_stop_at(
@@ -141,17 +147,16 @@ def look_ahead(prospect: Prospect, rules: StopRules, now: datetime) -> Outlook:
     if lease_end is not None:
         stops.append((Stop(lease_end, reason_at_lease_end(eligible=prospect.eligible)), _NOTICE))
     stops.sort(key=lambda each: each[0].at)
-    if lease_end is not None:
-        lasts = lease_end - now
-    else:
-        free, _ = _free(account.funds, account.taken, now)
-        burn = prospect.weight_milli + account.others_weight_milli
-        lasts = prospect.lease_until - now + timedelta(seconds=free // burn)
+    left, _ = _free(account.funds, account.taken, now)
+    burn = prospect.weight_milli + account.others_weight_milli
+    spent_at = lease_end or prospect.lease_until + timedelta(seconds=left // burn)
     return Outlook(
         stop=stops[0][0] if stops and stops[0][0].at <= now + HORIZON else None,
         runs_until=lease_end,
-        lasts=max(lasts, timedelta(0)),
+        lasts=max(spent_at - now, timedelta(0)),
         notice=next((stop for stop, notice in stops if now >= stop.at - notice), None),
+        left=left,
+        weight_milli=prospect.weight_milli,
     )
 
 
