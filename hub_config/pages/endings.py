@@ -3,7 +3,7 @@
 Notices say when with the placeholder `{time}`, for which each page puts the moment in the reader's own zone.
 """
 
-from federation.i18n import gettext
+from federation.i18n import decimal, gettext
 from spawners.tables import EndReason
 
 __all__ = ["advice_text", "notice_text", "reason_text"]
@@ -31,7 +31,9 @@ _ADVICE = {
 }
 
 _NOTICES = {
-    EndReason.IDLE: _("Nobody uses this session. It will be stopped at {time} unless you run something or keep it."),
+    EndReason.IDLE: _(
+        "Nobody is using this session. It will be stopped at {time} unless you run something or keep it."
+    ),
     EndReason.QUOTA: _(
         "No quota is left to go on: this session will be stopped at {time}. Save your work; your files are kept."
     ),
@@ -43,7 +45,7 @@ _NOTICES = {
 
 def reason_text(reason: EndReason | None, idle_minutes: float | None) -> str:
     """Why a session ended, for the person whose it was."""
-    return gettext(_REASONS[reason or EndReason.EXITED]).format(idle_minutes=f"{idle_minutes or 0:g}")
+    return gettext(_REASONS[reason or EndReason.EXITED]).format(idle_minutes=decimal(idle_minutes or 0, 1))
 
 
 def advice_text(reason: EndReason | None) -> str:

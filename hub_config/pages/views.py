@@ -218,6 +218,7 @@ class Views:
             if session.end_reason
             else "",
             "advice": advice_text(session.end_reason),
+            "may_ask": session.end_reason in (EndReason.QUOTA, EndReason.ACCESS),
             "refused": session.end_reason is EndReason.REFUSED,
             "reference": reference(session.attempt),
         }

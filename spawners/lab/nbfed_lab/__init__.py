@@ -4,8 +4,8 @@
   token, which never reaches the browser, so it works wherever the session runs.
 - `POST <base_url>nbfed/session` says that somebody wants to keep the session: it counts as activity.
 - What counts as activity is what costs or changes something: a POST, PUT, PATCH or DELETE, what a kernel or a terminal
-  puts out, and a kernel that is busy, however silent. A page that is merely open does not count: JupyterLab asks for
-  lists of kernels and files every few seconds as long as it is in sight.
+  puts out, and a kernel that is busy, however silent. A page that is merely open does not count: as long as it is in
+  sight, JupyterLab asks for lists of kernels and files every few seconds, and stores its layout again and again.
 
 Without a hub around it, it does nothing.
 """
@@ -125,15 +125,16 @@ def _is_news(body: bytes, used_at: datetime) -> bool:
 
 
 def count_only_use(handler: Any) -> None:
-    """Let requests that only read not count as activity: `handler` is the base class of all of jupyter_server's API.
+    """Let requests not count as activity that only read, or that JupyterLab makes for itself.
 
-    There is no setting for that; a class can only leave itself out (`_track_activity`; jupyter_server 2.21,
-    base/handlers.py).
+    `handler` is the base class of all of jupyter_server's API. There is no setting for this; a class can only leave
+    itself out (`_track_activity`; jupyter_server 2.21, base/handlers.py).
     """
     original = handler.update_api_activity
 
     def update_api_activity(self: Any) -> None:
-        if self.request.method not in _READS:
+        is_of_the_page = type(self).__module__.partition(".")[0] == "jupyterlab_server"  # its layout, its settings
+        if self.request.method not in _READS and not is_of_the_page:
             original(self)
 
     handler.update_api_activity = update_api_activity

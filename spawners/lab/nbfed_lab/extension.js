@@ -39,7 +39,7 @@
     // The moment of a text, in the reader's zone.
     const timed = (text, answer) => {
       if (!answer.stop_at) return text;
-      const style = { hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+      const style = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
       const time = new Intl.DateTimeFormat(answer.language, style).format(new Date(answer.stop_at));
       return text.replace("{time}", time);
     };
