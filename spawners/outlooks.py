@@ -4,9 +4,9 @@ Reads only; calls block. One outlook takes six short queries by key, measured at
 """
 
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
 from federation.database import Database
 from federation.errors import Failure
@@ -36,6 +36,15 @@ def eligible_person(admission: Admission, session: Session) -> Person | None:
         return None
     reaches = flavour is not None and admission.eligibility(person).reaches(flavour.tier)
     return person if reaches else None
+
+
+class _Hold(NamedTuple):
+    """Of an open session, and who pays it."""
+
+    lease_until: datetime
+    weight_milli: int
+    account_id: int
+    payer: Owner
 
 
 class Outlooks:
@@ -76,12 +85,11 @@ class Outlooks:
             hold = _open_hold(connection, session.attempt)
             if hold is None:
                 return None
-            owner = Owner(OwnerKind(hold.owner_kind), hold.owner_ref)
-            what_is = standing(connection, owner, now)
+            what_is = standing(connection, hold.payer, now)
             coming = _coming(connection, hold.account_id, now)
             others = _others_weight_milli(connection, hold.account_id, session.attempt)
         funds = [*_funds(what_is, now), *coming]
-        if person is not None and owner == owner_of(person):
+        if person is not None and hold.payer == owner_of(person):
             funds += self._default_to_come(person, what_is, now)
         prospect = Prospect(
             lease_until=hold.lease_until,
@@ -121,15 +129,16 @@ def _funds(what_is: Standing, now: datetime) -> list[Fund]:
     ]
 
 
-def _open_hold(connection: Connection, attempt: str) -> Row[Any] | None:
-    return connection.execute(
-        select(
-            HoldTable.account_id, HoldTable.lease_until, HoldTable.weight_milli,
-            AccountTable.owner_kind, AccountTable.owner_ref,
-        )
+def _open_hold(connection: Connection, attempt: str) -> _Hold | None:
+    row = connection.execute(
+        select(HoldTable.lease_until, HoldTable.weight_milli, HoldTable.account_id,
+               AccountTable.owner_kind, AccountTable.owner_ref)
         .join_from(HoldTable, AccountTable, AccountTable.id == HoldTable.account_id)
         .where(HoldTable.id == attempt, HoldTable.state.in_(_OPEN))
     ).one_or_none()  # fmt: skip
+    if row is None:
+        return None
+    return _Hold(row.lease_until, row.weight_milli, row.account_id, Owner(OwnerKind(row.owner_kind), row.owner_ref))
 
 
 def _others_weight_milli(connection: Connection, account_id: int, attempt: str) -> int:

@@ -56,7 +56,14 @@ class SessionViews:
         if outlook is None:
             idle = house.settings.yaml.idle.stop_after_minutes
             ended = reason_text(session.end_reason, idle) if session.end_reason else ""
-            return {**facts, "status": ended, "detail": "", "notice": None, "stop_at": None, "reason": session.end_reason}
+            return {
+                **facts,
+                "status": ended,
+                "detail": "",
+                "notice": None,
+                "stop_at": None,
+                "reason": session.end_reason,
+            }
         return {**facts, **self._running(session, outlook, now)}
 
     def _running(self, session: Session, outlook: Outlook, now: datetime) -> dict[str, Any]:

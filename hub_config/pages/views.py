@@ -227,9 +227,7 @@ class Views:
         self, session: Session, line: Line | None, user_url: str, now: datetime, active: Mapping[str, datetime | None]
     ) -> RunningView:
         yaml, server = self._house.settings.yaml, session.server.name
-        outlook = self._house.outlooks.of(
-            session, now, hub_has_it=server in active, last_activity=active.get(server)
-        )
+        outlook = self._house.outlooks.of(session, now, hub_has_it=server in active, last_activity=active.get(server))
         notice = outlook.notice if outlook else None
         started = session.started_at or (line.started_at if line else None)
         weight = line.weight_milli if line else 0

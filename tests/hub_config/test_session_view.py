@@ -71,8 +71,6 @@ def test_time_cost_and_what_is_left(house: House) -> None:
     assert found["ask_again_seconds"] == 60
 
 
-
-
 def test_a_stop_is_told_in_the_readers_language(house: House, language: str) -> None:
     who = person(house)
     run(house, who)
@@ -123,9 +121,7 @@ def test_it_is_asked_often_enough_to_see_the_notice(make_house: MakeHouse, minut
     assert answer(house, who)["ask_again_seconds"] == seconds
 
 
-@pytest.mark.parametrize(
-    ("minutes", "shown"), [(60, 1), (59.9, 0.9), (6, 0.1), (5.9, 0), (0, 0), (1499, 24.9)]
-)
+@pytest.mark.parametrize(("minutes", "shown"), [(60, 1), (59.9, 0.9), (6, 0.1), (5.9, 0), (0, 0), (1499, 24.9)])
 def test_hours_are_never_rounded_up(minutes: float, shown: float) -> None:
     assert hours(minutes * MINUTE) == shown
 

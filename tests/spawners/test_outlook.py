@@ -270,7 +270,9 @@ def check_announcements(house: Installation, session: Session) -> None:
         # Each renewal comes up to one look late, and a grant may end in between: the stop is announced to that.
         assert outlook.stop is None or abs(outlook.stop.at - last.stop.at) <= LEASE / 2 + STEP
     due = [outlook for outlook in announced if outlook.notice is not None]
-    assert all(outlook.notice is not None for outlook in announced[announced.index(due[0]) :]), "a notice was taken back"
+    assert all(outlook.notice is not None for outlook in announced[announced.index(due[0]) :]), (
+        "a notice was taken back"
+    )
 
 
 def test_a_session_that_is_being_ended_has_no_outlook(database: Database) -> None:

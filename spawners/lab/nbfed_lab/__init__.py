@@ -75,7 +75,7 @@ class Hub:
         return (503, b"") if answer.code >= 500 else (answer.code, answer.body or b"")
 
 
-class SessionHandler(APIHandler):
+class SessionHandler(APIHandler):  # type: ignore[misc]  # jupyter_server has no types here
     """See the module."""
 
     def initialize(self, hub: Hub) -> None:
@@ -85,7 +85,7 @@ class SessionHandler(APIHandler):
     async def get(self) -> None:
         """What the hub knows of this session."""
         status, body = await self.hub.session(self._language())
-        used_at = self.application.last_activity()  # type: ignore[attr-defined]  # jupyter_server's own application
+        used_at = self.application.last_activity()
         if status == 200 and _is_news(body, used_at):
             # The server reports its activity every few minutes; a notice that it refutes must not wait for that.
             await self.hub.used(used_at)

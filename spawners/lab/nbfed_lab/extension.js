@@ -6,7 +6,7 @@
 "use strict";
 (() => {
   const NAME = "nbfed-lab";
-  const FIRST_MS = 1500, LONGEST_MS = 60000;
+  const FIRST_MS = 1500;
   let scope = {};
 
   // A module that JupyterLab shares; of several versions the one in use. undefined where the page has none.
@@ -28,7 +28,7 @@
     Object.assign(item.node.style, { lineHeight: "24px", padding: "0 4px" });
     statusBar?.registerStatusItem(`${NAME}:session`, { item, align: "left", rank: 100 });
 
-    let texts = {}, home = "", told = null, timer = 0;
+    let texts = {}, home = "", told = null, timer = 0, pauseMs = 60000;
 
     const show = (text, title = "", stops = false) => {
       item.node.textContent = text;
@@ -70,7 +70,6 @@
 
     const ask = async (method = "GET") => {
       clearTimeout(timer);
-      let next = LONGEST_MS;
       try {
         const response = await ServerConnection.makeRequest(address, { method, cache: "no-store" }, server);
         if (response.ok) {
@@ -79,7 +78,7 @@
           item.node.href = home;
           show(timed(answer.status, answer), answer.detail, Boolean(answer.notice));
           tell(answer);
-          next = 1000 * answer.ask_again_seconds;
+          pauseMs = 1000 * answer.ask_again_seconds;
         } else {
           // 424: the proxy's answer for a session that is over. Of anything else nothing is known.
           show((response.status === 424 ? texts.over : texts.away) ?? "");
@@ -88,7 +87,7 @@
         show(texts.away ?? "");
       }
       // A little apart, so that the pages of a whole course do not ask in the same second.
-      timer = setTimeout(again, next * (0.9 + 0.2 * Math.random()));
+      timer = setTimeout(again, pauseMs * (0.9 + 0.2 * Math.random()));
     };
 
     // A page that nobody sees asks nothing; once it is seen it asks at once.
