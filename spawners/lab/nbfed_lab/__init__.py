@@ -2,7 +2,7 @@
 
 - `GET <base_url>nbfed/session` answers what the hub knows of this session. The hub is asked with the server's own
   token, which never reaches the browser, so it works wherever the session runs.
-- `POST <base_url>nbfed/session` says that somebody wants to keep the session: it counts as activity.
+- `POST <base_url>nbfed/session` says that somebody opened the page, or wants to keep the session: it counts as activity.
 - What counts as activity is what costs or changes something: a POST, PUT, PATCH or DELETE, what a kernel or a terminal
   puts out, and a kernel that is busy, however silent. A page that is merely open does not count: as long as it is in
   sight, JupyterLab asks for lists of kernels and files every few seconds, and stores its layout again and again.
@@ -94,7 +94,7 @@ class SessionHandler(APIHandler):  # type: ignore[misc]  # jupyter_server has no
 
     @web.authenticated
     async def post(self) -> None:
-        """Somebody wants to keep the session."""
+        """Somebody opened the page, or wants to keep the session."""
         await self.hub.used(datetime.now(timezone.utc))
         self._pass_on(*await self.hub.session(self._language()))
 

@@ -98,7 +98,8 @@
     document.addEventListener("visibilitychange", () => {
       if (!timer) again();
     });
-    void app.restored.then(() => { timer = setTimeout(again, FIRST_MS); });
+    // Opening the page is use: nobody opens a session and finds it stopped a minute later.
+    void app.restored.then(() => { timer = setTimeout(() => ask("POST"), FIRST_MS); });
   };
 
   const load = async () => {
