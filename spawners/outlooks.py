@@ -1,6 +1,6 @@
 """Reads what the books and the sessions table know of a session, and looks ahead from it (`spawners.outlook`).
 
-Reads only; calls block. One outlook takes six short queries by key, measured at 3 ms on SQLite on a busy machine.
+Reads only; calls block. One outlook takes seven short queries by key: 3.5 ms with SQLite on two busy cores.
 """
 
 from datetime import datetime
