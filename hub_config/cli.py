@@ -28,7 +28,7 @@ from hub_config.sign_in.commands import identity
 from hub_config.wiring import House, environments_folder, house, upkeep
 from quota.commands import grant, statement
 from quota.ledger import Ledger
-from spawners.commands import sessions
+from spawners.commands import lab_wheel, sessions
 from spawners.sessions import Sessions
 from spawners.tables import EndReason
 
@@ -126,7 +126,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, statement, sessions, identity):
+for _command in (db, grant, statement, sessions, identity, lab_wheel):
     main.add_command(_command)
 
 

@@ -21,6 +21,8 @@ from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
 from spawners.hub_client import HttpHubServers
 from spawners.memberships import PacedMemberships
+from spawners.outlook import StopRules
+from spawners.outlooks import Outlooks
 from spawners.sessions import Sessions
 from spawners.upkeep import Rules, Upkeep
 
@@ -37,6 +39,7 @@ class House:
     ledger: Ledger
     sessions: Sessions
     admission: Admission
+    outlooks: Outlooks
     backends: Mapping[str, SiteBackend]
 
     def context(self) -> Context:
@@ -76,13 +79,15 @@ def house(settings: Settings, *, actor: str, clock: Clock = system_clock) -> Hou
         snapshot=timedelta(hours=yaml.identity.snapshot_hours),
     )
     kinds = {yaml.sites[name].kind for name in backends}
+    admission = Admission(database, ledger, policy, kinds, clock)
     return House(
         settings=settings,
         clock=clock,
         database=database,
         ledger=ledger,
         sessions=Sessions(database, clock=clock),
-        admission=Admission(database, ledger, policy, kinds, clock),
+        admission=admission,
+        outlooks=Outlooks(database, admission, _stop_rules(settings)),
         backends=backends,
     )
 
@@ -91,8 +96,7 @@ def upkeep(parts: House) -> Upkeep:
     """The worker's rounds."""
     settings = parts.settings
     yaml = settings.yaml
-    idle = yaml.idle.stop_after_minutes
-    lease = timedelta(minutes=yaml.limits.lease_minutes)
+    rules = _stop_rules(settings)
     hub = HttpHubServers(
         f"http://127.0.0.1:{yaml.listen.hub_port}/hub/api",
         settings.state.secret("worker_token"),
@@ -106,12 +110,19 @@ def upkeep(parts: House) -> Upkeep:
         admission=parts.admission,
         backends=parts.backends,
         servers=hub,
-        memberships=PacedMemberships(hub, every=lease / 4, clock=parts.clock),
-        rules=Rules(
-            lease=lease,
-            idle_stop=timedelta(minutes=idle) if idle is not None else None,
-        ),
+        memberships=PacedMemberships(hub, every=rules.lease / 4, clock=parts.clock),
+        rules=Rules(lease=rules.lease, idle_stop=rules.idle_stop),
         clock=parts.clock,
+    )
+
+
+def _stop_rules(settings: Settings) -> StopRules:
+    """What the worker stops sessions by, and what is announced of it."""
+    idle, limits = settings.yaml.idle, settings.yaml.limits
+    return StopRules(
+        lease=timedelta(minutes=limits.lease_minutes),
+        idle_stop=timedelta(minutes=idle.stop_after_minutes) if idle.stop_after_minutes is not None else None,
+        idle_notice=timedelta(minutes=idle.notice_minutes),
     )
 
 

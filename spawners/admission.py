@@ -26,6 +26,7 @@ from quota.ledger import Ledger
 from quota.owners import Owner
 from quota.settings import DefaultGrant, LimitsSection, Pool
 from quota.statement import Standing, standing
+from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
 from spawners.paying import caps_on_all, caps_on_person, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
@@ -124,6 +125,12 @@ class Admission:
             self._give(setting, owner_of(person), person.id, "default quota of the tier")
         for name, pool in pools_of(person.facts, self.policy.pools).items():
             self._give(pool, pool_owner(name), f"pool:{name}", "quota of the pool")
+
+    def default_of_payer(self, person: Person, payer: Owner) -> tuple[DefaultGrant | Pool | None, str]:
+        """What the account that pays for a person's session is given in each period, and its name in the grants' keys."""
+        if payer == owner_of(person):
+            return self.policy.default_for(self.eligibility(person)), person.id
+        return self.policy.pools.get(payer.ref) if payer.kind is OwnerKind.GROUP else None, f"pool:{payer.ref}"
 
     def _give(self, setting: DefaultGrant | Pool, owner: Owner, ref: str, reason: str) -> None:
         now = self._clock()

@@ -16,7 +16,6 @@ from sqlalchemy import select
 from federation.clock import Clock
 from federation.database import Database
 from federation.errors import Failure
-from federation.persons import Person
 from quota.answers import NotRenewed
 from quota.ledger import Ledger
 from quota.tables import OPEN_STATES, HoldState, HoldTable
@@ -24,8 +23,9 @@ from spawners.admission import Admission
 from spawners.backends.base import Life, Observation
 from spawners.context import SiteBackend
 from spawners.ending import close
-from spawners.errors import PERSON_UNKNOWN
 from spawners.memberships import Memberships
+from spawners.outlook import idle_stop_at, reason_at_lease_end, renewal_from
+from spawners.outlooks import eligible_person
 from spawners.sessions import Server, Session, Sessions
 from spawners.tables import EndReason, SessionState
 
@@ -118,16 +118,14 @@ def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
         return Decision.END_DIRECTLY if too_old else Decision.START_AGAIN
     if _is_idle(situation, rules, now):
         return Decision.STOP_IDLE
-    if situation.lease_until - now < rules.lease / 2:
+    if now > renewal_from(situation.lease_until, rules.lease):
         return Decision.RENEW
     return Decision.WAIT
 
 
 def _is_idle(situation: Situation, rules: Rules, now: datetime) -> bool:
-    ready_at = situation.session.ready_at
-    if rules.idle_stop is None or ready_at is None or not situation.hub_has_it:
-        return False
-    return now - max(ready_at, situation.last_activity or ready_at) > rules.idle_stop
+    stop_at = idle_stop_at(situation.session.ready_at, situation.last_activity, rules.idle_stop)
+    return bool(situation.hub_has_it) and stop_at is not None and now > stop_at
 
 
 class Upkeep:
@@ -222,7 +220,7 @@ class Upkeep:
         """
         if self._memberships is not None:
             self._memberships.refresh(session.server.user)
-        person = self._eligible(session)
+        person = eligible_person(self._admission, session)
         if person is not None:
             self._admission.give_default(person)
             answer = self._ledger.renew(session.attempt, until=self._clock() + self._rules.lease)
@@ -233,19 +231,7 @@ class Upkeep:
             self._stop_for_want_of_a_lease(session)
 
     def _stop_for_want_of_a_lease(self, session: Session) -> None:
-        self._stop(session, EndReason.QUOTA if self._eligible(session) else EndReason.ACCESS)
-
-    def _eligible(self, session: Session) -> Person | None:
-        """Whose session it is, if they may still use it."""
-        flavour = self._admission.policy.flavours.get(session.flavour)
-        try:
-            person = self._admission.person(session.server.user)
-        except Failure as failure:
-            if failure.problem is not PERSON_UNKNOWN:
-                raise
-            return None
-        reaches = flavour is not None and self._admission.eligibility(person).reaches(flavour.tier)
-        return person if reaches else None
+        self._stop(session, reason_at_lease_end(eligible=eligible_person(self._admission, session) is not None))
 
     def _stop(self, session: Session, reason: EndReason) -> None:
         if not self._sessions.ending(session.attempt, reason):

@@ -80,7 +80,7 @@ class Person:
 
     def stop(self, server: str = "") -> httpx.Response:
         """Stop a session by the button on the home page."""
-        return self.submit(self.home(), f'.nb-session[data-server="{server}"] form')
+        return self.submit(self.home(), f'.nb-session[data-server="{server}"] form[action$="stop"]')
 
     def status(self, server: str = "") -> dict[str, Any]:
         """What the waiting page asks for."""
