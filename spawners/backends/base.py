@@ -4,7 +4,7 @@ A backend is asked, never remembered: its answer has four values, and only `ENDE
 over. A failed question is `UNKNOWN`, which refunds nothing and stops nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -41,6 +41,9 @@ class Observation:
         Of an ended session; negative for a signal, as in `subprocess`.
     host, port
         Where the single-user server listens, once it said so.
+    at
+        When this was answered, on the clock that the other times are of. A backend's clock goes on where the hub's was
+        set back.
     """
 
     life: Life
@@ -50,6 +53,7 @@ class Observation:
     exit_code: int | None = None
     host: str | None = None
     port: int | None = None
+    at: datetime | None = field(default=None, compare=False)
 
 
 class Backend(Protocol):
