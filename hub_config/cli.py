@@ -54,12 +54,16 @@ class _Commands(click.Group):
 class Installation:
     """What the commands of the houses work with (their `Shop`): each part is made when a command first asks for it."""
 
-    def __init__(self, *, clock: Clock = system_clock) -> None:
-        self.clock = clock
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock
 
     @cached_property
     def settings(self) -> Settings:
         return load()
+
+    @cached_property
+    def clock(self) -> Clock:
+        return self._clock or self.settings.clock()
 
     @property
     def database(self) -> Database:
@@ -92,7 +96,7 @@ class Installation:
         return self._house
 
 
-def _house(settings: Settings, actor: str, clock: Clock = system_clock) -> House:
+def _house(settings: Settings, actor: str, clock: Clock | None = None) -> House:
     with _readable_places(settings):
         return house(settings, actor=actor, clock=clock)
 

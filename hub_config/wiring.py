@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from federation.clock import Clock, system_clock
+from federation.clock import Clock
 from federation.database import Database
 from federation.settings import LocalSite, in_language
 from federation.state import StateFolder
@@ -58,9 +58,9 @@ class House:
             return rates.publish(connection, self.admission.policy.weights_milli(), self.clock())
 
 
-def house(settings: Settings, *, actor: str, clock: Clock = system_clock) -> House:
-    """Make it; `actor` is who entries in the books are made by. Nothing is contacted yet."""
-    yaml = settings.yaml
+def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> House:
+    """Make it; `actor` is who makes entries in the books; the clock is that of the settings. Nothing is contacted yet."""
+    yaml, clock = settings.yaml, clock or settings.clock()
     database = Database(settings.database_url, busy_seconds=yaml.database.busy_seconds)
     ledger = Ledger(database, clock=clock, actor=actor)
     backends = _backends(settings, clock)
