@@ -1,25 +1,25 @@
 """The federation database: one for all processes, SQLite by default, PostgreSQL in production.
 
-Two engines on one database. `write()` takes the write lock at once (SQLite: `BEGIN IMMEDIATE`), so a transaction that
-read a balance can change it without an upgrade that fails half-way. `read()` never waits for a writer.
-Whatever keeps the database from answering is raised as `DatabaseUnavailable`: callers that cost something fail closed.
+`write()` is one transaction, all or nothing. On SQLite it takes the only write lock at once (`BEGIN IMMEDIATE`), so that
+a transaction that read a balance can change it without an upgrade that fails half-way. On PostgreSQL writers run side by
+side (READ COMMITTED): whoever changes what it read has locked the row (`with_for_update`) or compares and swaps.
+`read()` is one consistent view that the database lets nobody change; it never waits for a writer.
+
+Whatever keeps the database from answering is raised as `DatabaseUnavailable`, and within a bounded time: callers that
+cost something fail closed.
 """
 
-import contextlib
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, create_engine, event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy import Connection, DateTime, Dialect, TypeDecorator
+from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase
 
 from federation.clock import as_utc
+from federation.engines import engines, outage
 
 __all__ = ["Base", "Database", "DatabaseUnavailable", "Moment"]
 
@@ -51,21 +51,23 @@ class Database:
     Parameters
     ----------
     url
-        An SQLAlchemy URL.
+        An SQLAlchemy URL: `sqlite:///...` or `postgresql+psycopg://...`.
     busy_seconds
-        How long a transaction waits for another process's write before it is an outage.
+        How long a transaction waits for another one's lock, for a connection or for a server that does not answer,
+        before it is an outage.
+
+    Raises
+    ------
+    sqlalchemy.exc.ArgumentError
+        If it is not the URL of such a database.
     """
 
     def __init__(self, url: str, *, busy_seconds: float = 5.0) -> None:
         self.url = url
         self.busy_seconds = busy_seconds
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self._writing = threading.Lock()
-        self._writer = self._engine("BEGIN IMMEDIATE")
-        self._reader = self._engine("BEGIN")
-
-    @property
-    def is_sqlite(self) -> bool:
-        return self._writer.dialect.name == "sqlite"
+        self._writer, self._reader = engines(url, busy_seconds)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -74,15 +76,11 @@ class Database:
         Raises
         ------
         DatabaseUnavailable
-            If the database cannot be reached or its write lock cannot be had in time.
+            If the database cannot be reached, or a lock cannot be had in time. If it went away during the commit, nobody
+            knows whether that was done: call again with the same key.
         """
-        if not self._writing.acquire(timeout=self.busy_seconds):
-            raise DatabaseUnavailable("another write in this process did not end in time")
-        try:
-            with _outages(), self._writer.begin() as connection:
-                yield connection
-        finally:
-            self._writing.release()
+        with self._one_at_a_time(), _outages(), self._writer.begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -91,7 +89,7 @@ class Database:
         Raises
         ------
         DatabaseUnavailable
-            If the database cannot be reached.
+            If the database cannot be reached, or is asked to change something.
         """
         with _outages(), self._reader.connect() as connection:
             yield connection
@@ -101,40 +99,26 @@ class Database:
         self._writer.dispose()
         self._reader.dispose()
 
-    def _engine(self, begin: str) -> Engine:
-        if not self.url.startswith("sqlite"):
-            return create_engine(self.url, pool_pre_ping=True)
-        engine = create_engine(self.url, connect_args={"timeout": self.busy_seconds, "isolation_level": None})
-
-        @event.listens_for(engine, "do_connect")
-        def make_private(_dialect: Any, _record: Any, arguments: list[Any], _options: Any) -> None:
-            # SQLite would make the file readable for every account, those of sessions included.
-            path = Path(arguments[0])
-            if path.is_absolute():  # else it is not a file: SQLAlchemy makes names of files absolute
-                with contextlib.suppress(OSError):  # it is there, or SQLite says better why not
-                    path.touch(0o600, exist_ok=False)
-
-        @event.listens_for(engine, "connect")
-        def configure(connection: sqlite3.Connection, _record: Any) -> None:
-            # WAL lets readers go on while one writes; FULL survives a power cut.
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                connection.execute(f"PRAGMA {pragma}")
-
-        @event.listens_for(engine, "begin")
-        def begin_at_once(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
-
-        return engine
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """SQLite has one write lock, and asks for it again and again; threads of one process queue up here instead."""
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._writing.acquire(timeout=self.busy_seconds):
+            raise DatabaseUnavailable("another write in this process did not end in time")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
 
 @contextmanager
 def _outages() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise DatabaseUnavailable(str(error.__cause__ or error)) from error
-    except DBAPIError as error:
-        # "file is not a database", a truncated file, a lost connection: nothing that the caller did.
-        if error.connection_invalidated or type(error.orig) is sqlite3.DatabaseError:
-            raise DatabaseUnavailable(str(error.orig)) from error
-        raise
+    except Exception as error:
+        why = outage(error)
+        if why is None:
+            raise
+        raise DatabaseUnavailable(why) from error

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from federation import migrations
 from federation.database import Database
+from tests.support.databases import Databases, PostgresDatabases, SqliteDatabases, postgres_or_skip, with_tables
+from tests.support.postgres import PostgresServer, running_postgres
 from tests.support.service import Service, running_service
 
 ROOT = Path(__file__).parents[1]
@@ -31,21 +31,56 @@ hypothesis_settings.register_profile("nbfed", deadline=None, suppress_health_che
 hypothesis_settings.load_profile("nbfed")
 
 
+# --- databases --------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file with all tables and nothing in them. To be copied: that is faster than making them each time."""
+    """A database file with all tables and nothing in them, to be copied."""
     file = tmp_path_factory.mktemp("tables") / "federation.sqlite"
-    database = Database(f"sqlite:///{file}")
-    migrations.upgrade(database)
-    database.dispose()
+    with_tables(f"sqlite:///{file}")
     return file
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run. Who stops it starts it again."""
+    postgres_or_skip()
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """A database with all tables and nothing in them, to be copied."""
+    name = postgres.create()
+    with_tables(postgres.url(name))
+    return name
+
+
 @pytest.fixture
-def database(tmp_path: Path, tables: Path) -> Iterator[Database]:
+def kind() -> str:
+    """Which kind of database tests get. Folders whose tests run on both kinds say so in their conftest.py."""
+    return "sqlite"
+
+
+@pytest.fixture
+def databases(kind: str, request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """Makes databases of the kind; they are gone after the test."""
+    made: Databases
+    if kind == "sqlite":
+        made = SqliteDatabases(request.getfixturevalue("tmp_path"), request.getfixturevalue("tables"))
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        made = PostgresDatabases(server, lambda: request.getfixturevalue("postgres_template"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[Database]:
     """An empty federation database."""
-    file = shutil.copy(tables, tmp_path / "federation.sqlite")
-    made = Database(f"sqlite:///{file}")
+    made = Database(databases.migrated())
     yield made
     made.dispose()
 

@@ -6,10 +6,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import func, select, text
 
 from federation.database import Database
 
 __all__ = ["OutdatedSchema", "check", "upgrade"]
+
+
+_UPGRADE = 0x6E626665640001
+"""The advisory lock of upgrades on PostgreSQL: "nbfed", and a number."""
 
 
 class OutdatedSchema(Exception):
@@ -19,6 +24,10 @@ class OutdatedSchema(Exception):
 def upgrade(database: Database) -> None:
     """Bring the tables to what the code needs; nothing happens when they are."""
     with database.write() as connection:
+        if not database.is_sqlite:
+            # One at a time: who comes second waits, and finds nothing to do. A large table may take its time.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE)))
         configuration = _configuration()
         configuration.attributes["connection"] = connection
         command.upgrade(configuration, "head")

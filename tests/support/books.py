@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, event, select
 
 from federation import migrations
 from federation.database import Database
@@ -31,6 +31,7 @@ from quota.tables import (
     OwnerKind,
     RateTable,
 )
+from tests.support.structure import Rows, dump
 
 __all__ = [
     "ANN",
@@ -226,7 +227,7 @@ class Books:
         with self.database.read() as connection:
             return standing(connection, owner, self.clock())
 
-    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+    def dump(self) -> Rows:
         """Every row of every table."""
         return dump(self.database)
 
@@ -242,17 +243,6 @@ def open_books(database: Database, *, weights_milli: Mapping[str, int] = WEIGHTS
     books = Books(database, clock, Ledger(database, clock=clock, actor="test"))
     books.publish(weights_milli)
     return books
-
-
-def dump(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table of an SQLite database, as it is stored."""
-    with database.read() as connection:
-        names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")).scalars()
-        return {name: _stored(connection, name) for name in names.all()}
-
-
-def _stored(connection: Connection, table: str) -> list[tuple[Any, ...]]:
-    return sorted(tuple(map(repr, row)) for row in connection.execute(text(f'SELECT * FROM "{table}"')))
 
 
 # --- what always holds ----------------------------------------------------------------------------------------
