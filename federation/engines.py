@@ -38,7 +38,9 @@ def engines(url: str, busy_seconds: float) -> tuple[Engine, Engine]:
     parsed = make_url(url)
     kind = parsed.get_backend_name()
     if kind not in _KINDS or parsed.get_driver_name() != _KINDS[kind]:
-        raise ArgumentError(f"a database of kind {parsed.drivername} is not supported; use sqlite or postgresql+psycopg")
+        raise ArgumentError(
+            f"a database of kind {parsed.drivername} is not supported; use sqlite or postgresql+psycopg"
+        )
     if kind == "sqlite":
         # Reads are told so, as PostgreSQL is: a write among them would be lost, or be a transaction of its own.
         return (
