@@ -7,7 +7,7 @@ asked for anything.
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -42,16 +42,19 @@ def application(health: Health, registry: CollectorRegistry) -> Application:
     return answer
 
 
-@contextmanager
-def serving(app: Application, port: int) -> Iterator[None]:
-    """Answer on the loopback interface while the block runs.
+def serving(app: Application, port: int) -> AbstractContextManager[None]:
+    """Open the port on the loopback interface; while the block runs, answer there.
 
     Raises
     ------
     OSError
         If the port cannot be opened.
     """
-    server = waitress.server.create_server(app, host=_HOST, port=port, threads=2)
+    return _answering(waitress.server.create_server(app, host=_HOST, port=port, threads=2))
+
+
+@contextmanager
+def _answering(server: Any) -> Iterator[None]:
     thread = threading.Thread(target=server.run, name="health", daemon=True)
     thread.start()
     try:

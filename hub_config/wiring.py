@@ -1,15 +1,20 @@
 """Puts the houses together: one place that makes database, ledger, admission, backends and upkeep from the settings."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, ProcessCollector
+from sqlalchemy import text
+
 from federation.clock import Clock
 from federation.database import Database
+from federation.leader import leadership
 from federation.settings import LocalSite, in_language
 from federation.state import StateFolder
+from federation.worker import Job, Worker
 from hub_config.settings import Settings
 from quota import rates
 from quota.ledger import Ledger
@@ -20,10 +25,12 @@ from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
 from spawners.hub_client import HttpHubServers
+from spawners.metrics import WorkerMetrics
+from spawners.reconciler import Reconciler
 from spawners.sessions import Sessions
 from spawners.upkeep import Rules, Upkeep
 
-__all__ = ["House", "environments_folder", "house", "upkeep"]
+__all__ = ["House", "environments_folder", "house", "upkeep", "worker"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,17 @@ class House:
     sessions: Sessions
     admission: Admission
     backends: Mapping[str, SiteBackend]
+
+    def probe(self) -> None:
+        """Ask the database for nothing.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            If it does not answer.
+        """
+        with self.database.read() as connection:
+            connection.execute(text("SELECT 1"))
 
     def context(self) -> Context:
         """What the hub's spawners work with."""
@@ -84,7 +102,32 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
     )
 
 
-def upkeep(parts: House) -> Upkeep:
+def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
+    """The worker of this installation, and where its metrics are."""
+    yaml = parts.settings.yaml
+    lock = leadership(parts.database.url, yaml.federation.hub)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    metrics = WorkerMetrics(registry, tuple(parts.backends))
+    rounds = upkeep(parts, metrics=metrics, guard=lock.require)
+    slower = Reconciler(
+        hub=yaml.federation.hub,
+        database=parts.database,
+        sessions=parts.sessions,
+        ledger=parts.ledger,
+        backends=parts.backends,
+        clock=parts.clock,
+        metrics=metrics,
+        guard=lock.require,
+    )
+    jobs = [
+        Job("rounds", timedelta(seconds=yaml.worker.interval_seconds), rounds.run_once),
+        Job("reconcile", timedelta(minutes=1), slower.run_once),
+    ]
+    return Worker(jobs, lock, probe=parts.probe, registry=registry), registry
+
+
+def upkeep(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callable[[], None] = lambda: None) -> Upkeep:
     """The worker's rounds."""
     settings = parts.settings
     yaml = settings.yaml
@@ -104,8 +147,11 @@ def upkeep(parts: House) -> Upkeep:
         rules=Rules(
             lease=timedelta(minutes=yaml.limits.lease_minutes),
             idle_stop=timedelta(minutes=idle) if idle is not None else None,
+            silent_patience=timedelta(minutes=yaml.worker.silent_minutes),
         ),
         clock=parts.clock,
+        metrics=metrics,
+        guard=guard,
     )
 
 

@@ -4,6 +4,7 @@ A backend is asked, never remembered: its answer has four values, and only `ENDE
 over. A failed question is `UNKNOWN`, which refunds nothing and stops nothing.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -65,6 +66,10 @@ class Backend(Protocol):
 
     def address(self, attempt: str, secret_hash: str) -> tuple[str, int] | None:
         """Where a session listens, if it said so with a proof that only the holder of its secret can make."""
+        ...
+
+    def living(self) -> Collection[str]:
+        """The attempts that run here for this installation, as far as the place can list them. Never raises."""
         ...
 
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:

@@ -27,10 +27,11 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,6 +81,10 @@ class Record:
     start: Start | None = None
     cancelled: bool = False
     ended_at: float | None = None
+
+
+NO_RECORD = Record(submitted_at=0)
+"""Of an attempt that was never submitted, or of which everything that was written was removed."""
 
 
 class LocalProcesses:
@@ -200,6 +205,10 @@ class LocalProcesses:
         if place is None or not session_files.proof_holds(secret_hash, place.host, place.port, place.proof):
             return None
         return place.host, place.port
+
+    def living(self) -> Collection[str]:
+        """The attempts whose launchers live, by their command lines: nothing that was written is needed for it."""
+        return self._launchers_by_command()
 
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:
         """End an attempt with all its processes: politely first, by force when the patience is over.
@@ -338,8 +347,35 @@ class LocalProcesses:
             return Observation(life=Life.PENDING)
         if record.launched is not None:
             return Observation(life=Life.ENDED, exit_code=self._exit_code(attempt))
+        if record == NO_RECORD and attempt in (found := self._launchers_by_command()):
+            return self._found_again(attempt, found[attempt])
         young = self._now(record) - record.submitted_at < SUBMIT_GRACE_SECONDS
         return Observation(life=Life.PENDING if young else Life.ENDED)
+
+    def _launchers_by_command(self) -> dict[str, psutil.Process]:
+        """The launchers of this folder that live. A launcher's child, the server, has the same command line."""
+        found: dict[str, list[psutil.Process]] = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                for script, folder in pairwise(process.cmdline()):
+                    named = Path(folder)
+                    if script.startswith(f"{self._sessions}/.launcher-") and named.parent == self._sessions:
+                        if process.uids().real == self._uid and session_files.is_attempt(named.name):
+                            found.setdefault(named.name, []).append(process)
+                        break
+        return {attempt: min(theirs, key=_start_ticks) for attempt, theirs in found.items()}
+
+    def _found_again(self, attempt: str, launcher: psutil.Process) -> Observation:
+        """Of an attempt that runs although all that was written of it is gone: it is put on record anew."""
+        start = _identity(launcher.pid, 0.0)
+        uptime = start.start_ticks / os.sysconf("SC_CLK_TCK")
+        started_at = self._clock().timestamp() + uptime - self._uptime()
+        start = replace(start, started_at=started_at, started_uptime=uptime)
+        record = Record(
+            submitted_at=started_at, boot_id=start.boot_id, submitted_uptime=uptime, launched=start, start=start
+        )
+        self._write_record(attempt, record)
+        return Observation(life=Life.RUNNING, started_at=_utc(started_at))
 
     def _ended(self, attempt: str, record: Record, start: Start) -> Observation:
         """Of an attempt whose launcher is gone: by what it left behind, by the hub's own hand, or by last sight."""
@@ -472,7 +508,7 @@ class LocalProcesses:
                 raise FileNotFoundError(f"{self._sessions} is not there")
             with contextlib.suppress(FileNotFoundError):
                 return Record(submitted_at=self._folder(attempt).lstat().st_mtime)
-            return Record(submitted_at=0)
+            return NO_RECORD
         known = {name: Start(**content[name]) for name in ("launched", "start") if content[name]}
         return Record(**content | known)
 
@@ -511,6 +547,10 @@ def _identity(pid: int, started_at: float) -> Start:
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     # The 22nd field in proc(5): the start, in ticks after boot.
     return Start(pid=pid, boot_id=_boot_id(), start_ticks=int(fields[19]), started_at=started_at)
+
+
+def _start_ticks(process: psutil.Process) -> int:
+    return _identity(process.pid, 0.0).start_ticks
 
 
 @cache

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from federation.database import Database
 from federation.ids import new_id
 from federation.persons import Person
@@ -15,6 +17,8 @@ from spawners.admission import Admission, Policy
 from spawners.backends.base import Life, Observation
 from spawners.backends.child import Child
 from spawners.context import SiteBackend
+from spawners.metrics import WorkerMetrics
+from spawners.reconciler import Reconciler
 from spawners.sessions import Server, Session, Sessions
 from spawners.upkeep import Rules, Upkeep
 from tests.support.books import Books, open_books
@@ -97,6 +101,9 @@ class FakeBackend:
             return Observation(life=Life.UNKNOWN)
         return self.seen.get(attempt, Observation(life=Life.ENDED))
 
+    def living(self) -> list[str]:
+        return [attempt for attempt, seen in self.seen.items() if seen.life in (Life.RUNNING, Life.PENDING)]
+
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:
         self.ended.append((attempt, patience_seconds))
         seen = self.observe(attempt)
@@ -168,14 +175,28 @@ class Installation:
         self.backend = FakeBackend(self.clock)
         self.servers = FakeHubServers()
         self.rules = Rules(lease=LEASE, idle_stop=timedelta(hours=1))
+        self.registry = CollectorRegistry()
+        self.metrics = WorkerMetrics(self.registry, ("here",))
+        self.guard: Callable[[], None] = lambda: None
 
     def upkeep(self, *, hub: str = HUB) -> Upkeep:
         """A worker that was just started."""
-        site = SiteBackend(asks=self.backend, child_class=Child, child_arguments=lambda _: {}, stop_seconds=7)
         return Upkeep(
             hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, admission=self.admission,
-            backends={"here": site}, servers=self.servers, rules=self.rules, clock=self.clock,
+            backends=self._backends(), servers=self.servers, rules=self.rules, clock=self.clock, metrics=self.metrics,
+            guard=self.guard,
         )  # fmt: skip
+
+    def reconciler(self, *, hub: str = HUB) -> Reconciler:
+        """The slower look of a worker that was just started."""
+        return Reconciler(
+            hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, backends=self._backends(),
+            clock=self.clock, metrics=self.metrics,
+        )  # fmt: skip
+
+    def _backends(self) -> dict[str, SiteBackend]:
+        site = SiteBackend(asks=self.backend, child_class=Child, child_arguments=lambda _: {}, stop_seconds=7)
+        return {"here": site}
 
     def member(self, name: str = "ana") -> Person:
         """Somebody of tier T1 who signed in."""

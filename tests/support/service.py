@@ -40,9 +40,9 @@ def free_ports(count: int) -> list[int]:
 def demo_yaml(**changes: Any) -> dict[str, Any]:
     """The demo's federation.yaml with free ports; `changes` replace keys of its sections."""
     content: dict[str, Any] = yaml.safe_load(DEMO_FILE.read_text())
-    public, api, hub, sign_in = free_ports(4)
+    public, api, hub, worker, sign_in = free_ports(5)
     content["federation"]["base_url"] = f"http://127.0.0.1:{public}"
-    content["listen"] = {"proxy_api_port": api, "hub_port": hub, "sign_in_port": sign_in}
+    content["listen"] = {"proxy_api_port": api, "hub_port": hub, "worker_port": worker, "sign_in_port": sign_in}
     content["worker"] = {"interval_seconds": 1}
     for section, values in changes.items():
         content.setdefault(section, {}).update(values)
