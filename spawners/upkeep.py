@@ -76,7 +76,7 @@ class Rules:
 class Situation:
     """What is known of one open session now.
 
-    `lease_until` is None without an open hold. `hub_has_it` is None when the hub could not be asked; `missing_since` is
+    `lease_until` is None without an open hold, and on the hub's clock, as all times here. `hub_has_it` is None when the hub could not be asked; `missing_since` is
     when it first said that it does not have an exchanged session.
     """
 
@@ -187,7 +187,7 @@ class Upkeep:
         done, silent = [], []
         for session in open_sessions:
             situation = self._situation(session, active, holds)
-            decision = decide(situation, self._rules, self._now(situation.seen))
+            decision = decide(situation, self._rules, self._clock())
             done.append((session.attempt, decision))
             if situation.seen.life is Life.UNKNOWN:
                 silent.append(session)
@@ -222,7 +222,7 @@ class Upkeep:
                 self._close(session, seen)
                 self._tell_the_hub(session, situation)
             case Decision.RENEW:
-                self._renew(session, situation.lease_until, self._now(seen))
+                self._renew(session, situation.lease_until, self._ahead(seen))
             case Decision.MARK_UNKNOWN if situation.hold_state is not HoldState.UNKNOWN:
                 self._ledger.unknown(session.attempt)
             case Decision.START_AGAIN:
@@ -240,7 +240,7 @@ class Upkeep:
                 self._sessions.ending(session.attempt, EndReason.LOST)
                 self._end(session)
 
-    def _renew(self, session: Session, lease_until: datetime | None, now: datetime) -> None:
+    def _renew(self, session: Session, lease_until: datetime | None, ahead: timedelta) -> None:
         """Renew from now on by a whole lease, if the person may still use this and something is left.
 
         A lease that ended while no worker looked is renewed late, not lost: only when that fails is its session stopped.
@@ -248,13 +248,13 @@ class Upkeep:
         person = self._eligible(session)
         if person is not None:
             self._admission.give_default(person)
-            answer = self._ledger.renew(session.attempt, until=now + self._rules.lease)
+            answer = self._ledger.renew(session.attempt, until=self._clock() + ahead + self._rules.lease)
             if not isinstance(answer, NotRenewed):
                 self._metrics.renewal("short" if answer.short else "renewed")
                 return
         self._metrics.renewal("refused")
         _log.info("attempt %s is not renewed; it may run until %s", session.attempt, lease_until)
-        if lease_until is None or lease_until <= now:
+        if lease_until is None or lease_until <= self._clock():
             self._stop_for_want_of_a_lease(session)
 
     def _stop_for_want_of_a_lease(self, session: Session) -> None:
@@ -308,17 +308,16 @@ class Upkeep:
         holds: Mapping[str, _Lease],
     ) -> Situation:
         hold, seen = holds.get(session.attempt), self._observe(session.site, session.attempt)
-        now = self._now(seen)
         if session.end_reason is not None:
-            self._stopping.setdefault(session.attempt, now)
+            self._note_since(self._stopping, session.attempt)
         if active is not None and session.server not in active and session.exchanged_at is not None:
-            self._missing.setdefault(session.attempt, now)
+            self._note_since(self._missing, session.attempt)
         else:
             self._missing.pop(session.attempt, None)
         return Situation(
             session=session,
             seen=seen,
-            lease_until=hold.until if hold else None,
+            lease_until=hold.until - self._ahead(seen) if hold else None,
             hold_state=hold.state if hold else None,
             hub_has_it=None if active is None else session.server in active,
             last_activity=None if active is None else active.get(session.server),
@@ -326,9 +325,13 @@ class Upkeep:
             missing_since=self._missing.get(session.attempt),
         )
 
-    def _now(self, seen: Observation) -> datetime:
-        """The time for one session. Where the hub's clock was set back, its own goes on: no lease becomes longer."""
-        return max(self._clock(), seen.at or self._clock())
+    def _ahead(self, seen: Observation) -> timedelta:
+        """How far a session's own clock is ahead: the hub's was set back meanwhile, and no lease is longer for that."""
+        return max(timedelta(0), seen.at - self._clock()) if seen.at is not None else timedelta(0)
+
+    def _note_since(self, since: dict[str, datetime], attempt: str) -> None:
+        """Keep when something was first seen; a clock that was set back begins anew."""
+        since[attempt] = min(self._clock(), since.get(attempt, self._clock()))
 
     def _observe(self, site: str, attempt: str) -> Observation:
         backend = self._backends.get(site)

@@ -63,7 +63,9 @@ class FakeBackend:
     Parameters
     ----------
     clock
-        Whose time it writes down.
+        The hub's.
+    ahead
+        By how much its own clock is ahead of that: the hub's was set back.
     seen
         What it says of each attempt; of others, that they never came to be.
     silent
@@ -77,6 +79,7 @@ class FakeBackend:
     """
 
     clock: Callable[[], datetime]
+    ahead: timedelta = timedelta()
     seen: dict[str, Observation] = field(default_factory=dict)
     silent: bool = False
     stubborn: bool = False
@@ -85,13 +88,13 @@ class FakeBackend:
 
     def runs(self, attempt: str) -> None:
         """It runs since now."""
-        self.seen[attempt] = Observation(life=Life.RUNNING, started_at=self.clock(), host="127.0.0.1", port=4321)
+        self.seen[attempt] = Observation(life=Life.RUNNING, started_at=self.time(), host="127.0.0.1", port=4321)
 
     def is_over(self, attempt: str, *, exit_code: int = 0, estimated: bool = False) -> None:
         """It ended by itself just now."""
         before = self.seen[attempt]
         self.seen[attempt] = Observation(
-            life=Life.ENDED, started_at=before.started_at, ended_at=self.clock(), exit_code=exit_code,
+            life=Life.ENDED, started_at=before.started_at, ended_at=self.time(), exit_code=exit_code,
             estimated=estimated,
         )  # fmt: skip
 
@@ -99,7 +102,11 @@ class FakeBackend:
         self.on_observe(attempt)
         if self.silent:
             return Observation(life=Life.UNKNOWN)
-        return self.seen.get(attempt, Observation(life=Life.ENDED))
+        return replace(self.seen.get(attempt, Observation(life=Life.ENDED)), at=self.time())
+
+    def time(self) -> datetime:
+        """What its own clock says."""
+        return self.clock() + self.ahead
 
     def living(self) -> list[str]:
         return [attempt for attempt, seen in self.seen.items() if seen.life in (Life.RUNNING, Life.PENDING)]
@@ -177,21 +184,20 @@ class Installation:
         self.rules = Rules(lease=LEASE, idle_stop=timedelta(hours=1))
         self.registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self.registry, ("here",))
-        self.guard: Callable[[], None] = lambda: None
 
-    def upkeep(self, *, hub: str = HUB) -> Upkeep:
+    def upkeep(self, *, hub: str = HUB, guard: Callable[[], None] = lambda: None) -> Upkeep:
         """A worker that was just started."""
         return Upkeep(
             hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, admission=self.admission,
             backends=self._backends(), servers=self.servers, rules=self.rules, clock=self.clock, metrics=self.metrics,
-            guard=self.guard,
+            guard=guard,
         )  # fmt: skip
 
-    def reconciler(self, *, hub: str = HUB) -> Reconciler:
+    def reconciler(self, *, hub: str = HUB, guard: Callable[[], None] = lambda: None) -> Reconciler:
         """The slower look of a worker that was just started."""
         return Reconciler(
             hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, backends=self._backends(),
-            clock=self.clock, metrics=self.metrics,
+            clock=self.clock, metrics=self.metrics, guard=guard,
         )  # fmt: skip
 
     def _backends(self) -> dict[str, SiteBackend]:
