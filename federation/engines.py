@@ -100,11 +100,18 @@ def _postgresql(url: URL, busy_seconds: float) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def replace_dead_ones(connection: Any, record: Any, _proxy: Any) -> None:
-        # A transaction is BEGIN, its statements, COMMIT: a round trip each, and SQLAlchemy's pool_pre_ping would be one
-        # more: PLACEHOLDER. A server that ended the connection has said so, and that can be
-        # seen here without asking: nobody sends anything on a connection that waits in a pool.
+        # A transaction is BEGIN, its statements and COMMIT, a round trip each, and pool_pre_ping would be one more: of
+        # one statement, on the loopback, 0.24 ms instead of 0.20 ms; of a server next door a quarter. But a server that
+        # ended a connection has said so, and that is seen here without asking: on a connection that waits in a pool
+        # nothing else arrives.
         if not record.info.pop("new", False) and _has_something_to_say(connection):
             raise DisconnectionError("the server ended the connection while nobody used it")
+
+    @event.listens_for(engine, "checkin")
+    def forget_that_it_only_read(connection: Any, _record: Any) -> None:
+        # SQLAlchemy leaves "read write" where a read was "read only", and a standby refuses even to begin such a one.
+        if connection is not None and not connection.closed:
+            connection.read_only = None
 
     return engine
 
@@ -161,7 +168,9 @@ def outage(error: BaseException) -> str | None:
         return "all connections of this process are in use, and none was given back in time"
     if not isinstance(error, DBAPIError) or not (_is_away(error) or _is_refused(error)):
         return None
-    return " ".join(str(error.orig).split())
+    # PostgreSQL's own words without the statement that they are about; the driver's words where it said nothing.
+    said = getattr(getattr(error.orig, "diag", None), "message_primary", None) or str(error.orig)
+    return " ".join(said.split())
 
 
 def _is_away(error: DBAPIError) -> bool:

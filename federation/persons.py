@@ -127,6 +127,9 @@ def _insert(connection: Connection, issuer: str, subject: str, preferred: str, f
             with connection.begin_nested():
                 connection.execute(insert(PersonTable).values(row))
         except IntegrityError:
+            known = select(PersonTable.id).where(PersonTable.issuer == issuer, PersonTable.subject == subject)
+            if connection.execute(known).first():
+                return  # Another process was the first to remember them.
             continue  # The name is another person's: a longer part of the key tells them apart.
         return
     raise RuntimeError(f"no free user name for {issuer}|{subject}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text
 
 from quota.tables import RateTable
 
@@ -30,6 +30,8 @@ def publish(connection: Connection, weights_milli: Mapping[str, int], at: dateti
     """
     if not weights_milli:
         raise ValueError("no weights: a version has at least one flavour")
+    if connection.dialect.name == "postgresql":  # on SQLite whoever writes has the only write lock already
+        connection.execute(text("LOCK TABLE rate_table IN SHARE ROW EXCLUSIVE MODE"))
     version, known = _latest(connection)
     if known == dict(weights_milli):
         return version

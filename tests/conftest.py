@@ -10,7 +10,14 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from federation.database import Database
-from tests.support.databases import Databases, PostgresDatabases, SqliteDatabases, postgres_or_skip, with_tables
+from tests.support.databases import (
+    Databases,
+    PostgresDatabases,
+    PostgresStock,
+    SqliteDatabases,
+    postgres_or_skip,
+    with_tables,
+)
 from tests.support.postgres import PostgresServer, running_postgres
 from tests.support.service import Service, running_service
 
@@ -44,18 +51,18 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the whole run. Who stops it starts it again."""
+    """A PostgreSQL server for the whole run. Tests that stop one start their own."""
     postgres_or_skip()
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: PostgresServer) -> str:
-    """A database with all tables and nothing in them, to be copied."""
-    name = postgres.create()
-    with_tables(postgres.url(name))
-    return name
+def postgres_stock(postgres: PostgresServer) -> Iterator[PostgresStock]:
+    """Makes its databases."""
+    stock = PostgresStock(postgres)
+    yield stock
+    stock.close()
 
 
 @pytest.fixture
@@ -71,8 +78,7 @@ def databases(kind: str, request: pytest.FixtureRequest) -> Iterator[Databases]:
     if kind == "sqlite":
         made = SqliteDatabases(request.getfixturevalue("tmp_path"), request.getfixturevalue("tables"))
     else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        made = PostgresDatabases(server, lambda: request.getfixturevalue("postgres_template"))
+        made = PostgresDatabases(request.getfixturevalue("postgres_stock"))
     yield made
     made.close()
 

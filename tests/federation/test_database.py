@@ -10,25 +10,29 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, column, insert, literal, select, text, type_coerce
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, StatementError
 
 from federation import migrations
 from federation.audit import AuditTable
 from federation.clock import as_utc, system_clock
 from federation.database import Database, DatabaseUnavailable, Moment
+from tests.support.databases import Databases
 
 BUSY_SECONDS = 0.3
 Work = Callable[[Connection], Any]
 
 
 @pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Database]:
+def quick(databases: Databases) -> Iterator[Database]:
     """A database with one small table, on which writes wait only shortly."""
-    made = Database(f"sqlite:///{tmp_path / 'quick.sqlite'}", busy_seconds=BUSY_SECONDS)
+    made = Database(databases.empty(), busy_seconds=BUSY_SECONDS)
     with made.write() as connection:
-        connection.execute(text("CREATE TABLE thing (name TEXT UNIQUE)"))
+        connection.execute(text("CREATE TABLE thing (name VARCHAR(100) UNIQUE, times INTEGER NOT NULL DEFAULT 0)"))
+        add(connection, "hot")
     yield made
     made.dispose()
 
@@ -41,25 +45,46 @@ def patient(quick: Database) -> Iterator[Database]:
     made.dispose()
 
 
+sqlite_only = pytest.mark.parametrize("kind", ["sqlite"])
+
+
 def file_of(database: Database) -> Path:
     return Path(database.url.removeprefix("sqlite:///"))
 
 
 def add(connection: Connection, name: str) -> None:
-    connection.execute(text("INSERT INTO thing VALUES (:name)"), {"name": name})
+    connection.execute(text("INSERT INTO thing (name) VALUES (:name)"), {"name": name})
+
+
+def use(connection: Connection, name: str = "hot") -> None:
+    """Change a row, which locks it."""
+    connection.execute(text("UPDATE thing SET times = times + 1 WHERE name = :name"), {"name": name})
 
 
 def names(database: Database) -> list[str]:
+    """What was added."""
     with database.read() as connection:
-        return list(connection.execute(text("SELECT name FROM thing ORDER BY name")).scalars())
+        return list(connection.execute(text("SELECT name FROM thing WHERE name <> 'hot' ORDER BY name")).scalars())
+
+
+def times(database: Database) -> int:
+    """How often the row was used that everybody uses."""
+    with database.read() as connection:
+        return int(connection.execute(text("SELECT times FROM thing WHERE name = 'hot'")).scalar_one())
 
 
 @contextmanager
-def written_by_another_process(database: Database) -> Iterator[sqlite3.Connection]:
-    """Somebody else is in the middle of a write."""
-    other = sqlite3.connect(file_of(database), isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    other.execute("INSERT INTO thing VALUES ('other')")
+def used_by_another_process(database: Database) -> Iterator[Any]:
+    """Somebody else is in the middle of a write to the row that everybody uses."""
+    url = make_url(database.url)
+    if database.is_sqlite:
+        other: Any = sqlite3.connect(str(url.database), isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+    else:
+        other = psycopg.connect(
+            host=url.host, port=url.port, user=url.username, password=url.password, dbname=url.database
+        )
+    other.execute("UPDATE thing SET times = 100 WHERE name = 'hot'")
     try:
         yield other
     finally:
@@ -90,15 +115,17 @@ def test_a_write_that_fails_leaves_nothing_and_lets_others_write(quick: Database
     assert names(quick) == ["b"]
 
 
-def test_a_read_changes_nothing(quick: Database) -> None:
-    with quick.read() as connection:
+def test_a_read_can_change_nothing(quick: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"read.?only"), quick.read() as connection:
         add(connection, "a")
-    assert names(quick) == []
+    with quick.write() as connection:
+        add(connection, "b")
+    assert names(quick) == ["b"]
 
 
 def test_a_read_is_one_view_whatever_is_written_meanwhile(quick: Database) -> None:
     with quick.read() as connection:
-        count = text("SELECT count(*) FROM thing")
+        count = text("SELECT count(*) FROM thing WHERE name <> 'hot'")
         before = connection.execute(count).scalar_one()
         with quick.write() as writing:
             add(writing, "a")
@@ -107,9 +134,9 @@ def test_a_read_is_one_view_whatever_is_written_meanwhile(quick: Database) -> No
 
 
 def test_a_read_does_not_wait_for_a_write(patient: Database) -> None:
-    with written_by_another_process(patient):
+    with used_by_another_process(patient):
         started = time.monotonic()
-        assert names(patient) == []
+        assert times(patient) == 0
         assert time.monotonic() - started < 30
 
 
@@ -120,18 +147,20 @@ def test_what_a_constraint_forbids_is_no_outage(quick: Database) -> None:
         add(connection, "a")
 
 
-def test_rows_cannot_point_nowhere(database: Database) -> None:
+@sqlite_only
+def test_rows_cannot_point_nowhere_and_a_power_cut_loses_nothing(database: Database) -> None:
     with database.read() as connection:
         assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
         assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
 
 
+@sqlite_only
 def test_the_file_is_its_owners_alone(quick: Database) -> None:
     with quick.write() as connection:
         add(connection, "a")
-        files = sorted(file_of(quick).parent.glob("quick.sqlite*"))
-        assert [file.name for file in files] == ["quick.sqlite", "quick.sqlite-shm", "quick.sqlite-wal"]
+        files = sorted(file_of(quick).parent.glob(file_of(quick).name + "*"))
+        assert [file.name.partition(".")[2] for file in files] == ["sqlite", "sqlite-shm", "sqlite-wal"]
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
@@ -158,61 +187,80 @@ def test_a_database_in_memory_makes_no_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_write_waits_for_another_process_and_then_it_is_an_outage(quick: Database) -> None:
-    with written_by_another_process(quick):
+    with used_by_another_process(quick):
         started = time.monotonic()
-        with pytest.raises(DatabaseUnavailable, match="locked"), quick.write():
-            pass  # pragma: no cover
+        with pytest.raises(DatabaseUnavailable, match="lock"), quick.write() as connection:
+            use(connection)
         assert BUSY_SECONDS * 0.8 < time.monotonic() - started < BUSY_SECONDS * 50
     with quick.write() as connection:
-        add(connection, "a")
-    assert names(quick) == ["a"]
+        use(connection)
+    assert times(quick) == 1
 
 
 def test_a_write_that_has_to_wait_a_little_is_done(patient: Database) -> None:
-    with written_by_another_process(patient) as other:
+    with used_by_another_process(patient) as other:
         soon = threading.Timer(0.1, other.execute, ["COMMIT"])
         soon.start()
         with patient.write() as connection:
-            add(connection, "a")
-            assert names(patient) == ["other"]
+            use(connection)
+            assert times(patient) == 100
         soon.join()
-    assert names(patient) == ["a", "other"]
+    assert times(patient) == 101
 
 
-def test_a_write_waits_for_another_thread_and_then_it_is_an_outage(quick: Database) -> None:
+@contextmanager
+def used_by_another_thread(database: Database) -> Iterator[None]:
+    """Another thread of this process is in the middle of a write to the row that everybody uses."""
     writing, done = threading.Event(), threading.Event()
 
     def write_for_long() -> None:
-        with quick.write() as connection:
-            add(connection, "slow")
+        with database.write() as connection:
+            use(connection)
             writing.set()
             done.wait(10)
 
     thread = threading.Thread(target=write_for_long)
     thread.start()
     assert writing.wait(10)
-    with pytest.raises(DatabaseUnavailable, match="another write in this process did not end in time"), quick.write():
-        pass  # pragma: no cover
-    assert names(quick) == []
+    yield
     done.set()
     thread.join()
-    assert names(quick) == ["slow"]
+
+
+def test_a_write_waits_for_another_thread_and_then_it_is_an_outage(quick: Database) -> None:
+    said = "another write in this process did not end in time|lock timeout"
+    with used_by_another_thread(quick):
+        with pytest.raises(DatabaseUnavailable, match=said), quick.write() as connection:
+            use(connection)
+        assert times(quick) == 0
+    assert times(quick) == 1
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_writes_to_different_rows_do_not_wait_for_each_other(quick: Database) -> None:
+    with used_by_another_thread(quick):
+        with quick.write() as connection:
+            add(connection, "a")
+        assert names(quick) == ["a"]
 
 
 def test_writes_of_many_threads_and_two_processes_are_all_done(patient: Database) -> None:
     another = Database(patient.url, busy_seconds=60)  # as another process would have it
 
-    def write(number: int) -> None:
+    def write() -> None:
         for database in (patient, another):
             with database.write() as connection:
-                add(connection, f"{number}-{id(database)}")
+                before = connection.execute(text("SELECT times FROM thing WHERE name = 'hot'")).scalar_one()
+                use(connection)
+                after = connection.execute(text("SELECT times FROM thing WHERE name = 'hot'")).scalar_one()
+                assert after > before
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(10)]
+    threads = [threading.Thread(target=write) for _ in range(10)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(names(patient)) == 20
+    assert times(patient) == 20
     another.dispose()
 
 
@@ -249,6 +297,12 @@ def test_a_file_that_cannot_be_used_is_an_outage(tmp_path: Path, name: str, prep
             connection.execute(select(AuditTable)).all()
         assert str(caught.value)
     database.dispose()
+
+
+@pytest.mark.parametrize("url", ["mysql://a@b/c", "postgresql+asyncpg://a@b/c", "oracle://a@b/c", "nonsense", ""])
+def test_another_kind_of_database_is_refused(url: str) -> None:
+    with pytest.raises(ArgumentError):
+        Database(url)
 
 
 # --- moments ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Persons: one row and one name for each (issuer, subject), for ever; names are valid whatever people are called."""
 
 import re
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,6 +64,25 @@ def test_the_same_person_again_keeps_id_and_name_whatever_they_are_called_now(da
     facts = Facts(name="Ana", email="new@example.org")
     second = sign_in(database, preferred="somebody-else", facts=facts, now=later)
     assert second == replace(first, facts=facts, facts_at=later)
+    assert count(database) == 1
+
+
+def test_a_person_who_signs_in_twice_at_once_for_the_first_time_is_one(database: Database) -> None:
+    found, together = [], threading.Barrier(6)
+
+    def sign_in_as_another_process() -> None:
+        own = Database(database.url, busy_seconds=30)
+        together.wait()
+        found.append(sign_in(own))
+        own.dispose()
+
+    threads = [threading.Thread(target=sign_in_as_another_process) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert len({(person.id, person.user_name) for person in found}) == 1
     assert count(database) == 1
 
 

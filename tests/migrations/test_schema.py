@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Table, insert, select, text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SAWarning
+from sqlalchemy.exc import IntegrityError
 
 from federation import migrations
 from federation.audit import AuditTable
@@ -56,12 +55,11 @@ def test_models_and_migrations_make_the_same_tables_and_indexes(database: Databa
     assert ("index", "uq_entry_terminal") in {part[:2] for part in migrated}
 
 
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 def test_alembic_finds_nothing_to_do(database: Database) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "(autogenerate skipping|Skipped unsupported reflection).*expression")
-        warnings.simplefilter("error", SAWarning)
-        with database.read() as connection:
-            assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
 def test_the_triggers_are_there_for_the_same_tables_on_both_databases(database: Database) -> None:
@@ -223,15 +221,15 @@ def another(value: Any) -> Any:
         return value + timedelta(days=1)
     if isinstance(value, dict):
         return {**value, "another": 1}
-    return value + 1 if isinstance(value, int) else f"{value or ''}2"
+    return value + 1 if isinstance(value, int) else f"z{value[1:] if value else ''}"
 
 
-def change(database: Database, table: Table, column: str) -> None:
-    """Change one column of one row."""
+def change(database: Database, table: Table, column: str, **more: Any) -> None:
+    """Change one column of one row, and `more` of it."""
     with database.write() as connection:
         row = connection.execute(select(table).limit(1)).mappings().one()
         keys = [key == row[key.name] for key in table.primary_key.columns]
-        connection.execute(update(table).where(*keys).values({column: another(row[column])}))
+        connection.execute(update(table).where(*keys).values({column: another(row[column]), **more}))
 
 
 @pytest.mark.parametrize(("table", "column"), columns(AuditTable, EntryTable, RateTable))
@@ -262,9 +260,8 @@ def test_no_other_column_of_a_grant_can_be_changed(database: Database, table: Ta
     before = dump(database)
     with pytest.raises(IntegrityError, match="rows of grant are never changed"):
         change(database, table, column)
-    with pytest.raises(IntegrityError, match="rows of grant are never changed"), database.write() as connection:
-        row = connection.execute(select(table).limit(1)).mappings().one()
-        connection.execute(update(table).values({"revoked_at": None, column: another(row[column])}))
+    with pytest.raises(IntegrityError, match="rows of grant are never changed"):
+        change(database, table, column, revoked_at=None)
     assert dump(database) == before
 
 

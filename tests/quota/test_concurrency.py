@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,6 +17,7 @@ from quota.ledger import Admitted, Cap, Ledger
 from quota.reasons import Reason
 from quota.tables import HoldState, HoldTable
 from tests.support.books import ANN, ANNA, MINUTE, START, Books, MovableClock, discrepancies, open_books, units
+from tests.support.databases import Databases
 
 PROCESSES = 8
 LEASE = 5 * MINUTE
@@ -33,9 +33,9 @@ def books_at(url: str) -> Books:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
+def url(databases: Databases) -> Iterator[str]:
     """Of books that nobody has open; they add up after the test."""
-    url = f"sqlite:///{tmp_path / 'books.sqlite'}"
+    url = databases.migrated()
     made = open_books(Database(url))
     made.database.dispose()
     yield url

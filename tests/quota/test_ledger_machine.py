@@ -7,12 +7,9 @@ it again.
 
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +32,7 @@ from quota.page import Owner, open_page
 from quota.reasons import Reason
 from quota.tables import OPEN_STATES, AccountTable, HoldState
 from tests.support.books import ANN, ANNA, WEIGHTS, Books, Crash, CrashingDatabase, discrepancies, open_books
+from tests.support.databases import Databases
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
 LEASE = 45 * MINUTE
@@ -53,13 +51,13 @@ weights = st.fixed_dictionaries({name: st.sampled_from([1, 500, 1000, 1001, 4000
 class BooksMachine(RuleBasedStateMachine):
     """Everything that hub, worker and operators may ask of the ledger, for two people who share nothing."""
 
+    databases: Databases  # of the kind that is played on
     grants: Bundle[tuple[str, str]] = Bundle("grants")
     holds: Bundle[str] = Bundle("holds")
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="nbfed-books-"))
-        self.database = CrashingDatabase(f"sqlite:///{self.folder / 'books.sqlite'}")
+        self.database = CrashingDatabase(self.databases.migrated())
         self.books: Books = open_books(self.database)
         self.ledger: Ledger = self.books.ledger
         self.weights = dict(WEIGHTS)
@@ -73,7 +71,7 @@ class BooksMachine(RuleBasedStateMachine):
         for kind in {("- " if amount < 0 else "+ ") + kind for kind, amount in self.books.entries()}:
             event(f"a history with {kind}")
         self.database.dispose()
-        shutil.rmtree(self.folder)
+        self.databases.drop(self.database.url)
 
     @initialize(target=grants, amount=st.sampled_from([5_400_000, 10_800_000, 2_700_001]) | amounts)
     def everybody_has_quota(self, amount: int) -> Any:
@@ -340,9 +338,9 @@ class BooksMachine(RuleBasedStateMachine):
         return available
 
 
-def play(machine: type[RuleBasedStateMachine], *, histories: int, steps: int) -> None:
+def play(machine: type[BooksMachine], on: Databases, *, histories: int, steps: int) -> None:
     run_state_machine_as_test(
-        machine,
+        type(machine.__name__, (machine,), {"databases": on}),
         settings=settings(
             max_examples=histories,
             stateful_step_count=steps,
@@ -354,17 +352,17 @@ def play(machine: type[RuleBasedStateMachine], *, histories: int, steps: int) ->
 
 
 @pytest.mark.timeout(900)  # of which it takes seconds, unless it fails and looks for the shortest history that does
-def test_the_books_add_up_after_every_step_of_some_histories() -> None:
-    play(BooksMachine, histories=60, steps=30)
+def test_the_books_add_up_after_every_step_of_some_histories(databases: Databases) -> None:
+    play(BooksMachine, databases, histories=60 if databases.kind == "sqlite" else 15, steps=30)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_the_books_add_up_after_every_step_of_thousands() -> None:
+def test_the_books_add_up_after_every_step_of_thousands(databases: Databases) -> None:
     number = int(os.environ.get("NBFED_SEED") or secrets.randbelow(2**32))
     print(f"NBFED_SEED={number} plays this again")
 
     class Seeded(BooksMachine):
         pass
 
-    play(seed(number)(Seeded), histories=int(os.environ.get("NBFED_HISTORIES") or 600), steps=60)
+    play(seed(number)(Seeded), databases, histories=int(os.environ.get("NBFED_HISTORIES") or 600), steps=60)

@@ -83,20 +83,31 @@ def test_no_weights_at_all_are_refused(books: Books) -> None:
     assert books.dump() == before
 
 
-def test_processes_that_start_together_publish_one_version(books: Books) -> None:
-    versions = []
-    others = [Database(books.database.url) for _ in range(4)]
+def publish_together(books: Books, weights: list[dict[str, int]]) -> list[int]:
+    """The versions that processes get which publish these at the same moment."""
+    versions, together = [], threading.Barrier(len(weights))
 
-    def publish(database: Database) -> None:
+    def publish(wanted: dict[str, int]) -> None:
+        database = Database(books.database.url, busy_seconds=30)
+        together.wait()
         with database.write() as connection:
-            versions.append(rates.publish(connection, {"small": 5}, START))
+            versions.append(rates.publish(connection, wanted, START))
+        database.dispose()
 
-    threads = [threading.Thread(target=publish, args=(database,)) for database in others]
+    threads = [threading.Thread(target=publish, args=(wanted,)) for wanted in weights]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for database in others:
-        database.dispose()
-    assert versions == [2, 2, 2, 2]
+    return sorted(versions)
+
+
+def test_processes_that_start_together_publish_one_version(books: Books) -> None:
+    assert publish_together(books, [{"small": 5}] * 4) == [2, 2, 2, 2]
     assert len(books.rows(RateTable, RateTable.version == 2)) == 1
+
+
+def test_processes_that_publish_different_weights_together_never_mix_them(books: Books) -> None:
+    each = [{f"flavour-{n}": n} for n in range(1, 5)]
+    assert publish_together(books, each) == [2, 3, 4, 5]
+    assert len(books.rows(RateTable, RateTable.version > 1)) == 4

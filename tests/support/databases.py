@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -12,8 +14,17 @@ import pytest
 from federation import migrations
 from federation.database import Database
 from tests.support.postgres import PostgresServer, why_not
+from tests.support.structure import tables_of
 
-__all__ = ["KINDS", "Databases", "PostgresDatabases", "SqliteDatabases", "postgres_or_skip", "with_tables"]
+__all__ = [
+    "KINDS",
+    "Databases",
+    "PostgresDatabases",
+    "PostgresStock",
+    "SqliteDatabases",
+    "postgres_or_skip",
+    "with_tables",
+]
 
 KINDS = ("sqlite", "postgresql")
 
@@ -60,32 +71,62 @@ class SqliteDatabases:
         """pytest removes the folder."""
 
 
+class PostgresStock:
+    """Makes and removes databases on a server in a thread of its own, and always has one with all tables at hand."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._thread = ThreadPoolExecutor(1)
+        self._template = server.create()
+        with_tables(server.url(self._template))
+        self._next = self._thread.submit(self._copy)
+
+    def empty(self) -> str:
+        return self._server.create()
+
+    def migrated(self) -> str:
+        name = self._next.result()
+        self._next = self._thread.submit(self._copy)
+        return name
+
+    def drop(self, name: str) -> None:
+        self._thread.submit(self._server.drop, name)
+
+    def url(self, name: str) -> str:
+        return self._server.url(name)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def _copy(self) -> str:
+        return self._server.create(template=self._template)
+
+
 class PostgresDatabases:
-    """Databases on the server of this run. `template` is one with all tables, which nobody may be connected to."""
+    """Databases on the server of this run."""
 
     kind = "postgresql"
 
-    def __init__(self, server: PostgresServer, template: Callable[[], str]) -> None:
-        self._server, self._template = server, template
+    def __init__(self, stock: PostgresStock) -> None:
+        self._stock = stock
         self._made: dict[str, str] = {}
 
     def empty(self) -> str:
-        return self._made_of("template0")
+        return self._known(self._stock.empty())
 
     def migrated(self) -> str:
-        return self._made_of(self._template())
+        return self._known(self._stock.migrated())
 
     def drop(self, url: str) -> None:
-        self._server.drop(self._made.pop(url))
+        self._stock.drop(self._made.pop(url))
 
     def close(self) -> None:
         for url in list(self._made):
             self.drop(url)
 
-    def _made_of(self, template: str) -> str:
-        name = self._server.create(template=template)
-        self._made[self._server.url(name)] = name
-        return self._server.url(name)
+    def _known(self, name: str) -> str:
+        self._made[self._stock.url(name)] = name
+        return self._stock.url(name)
 
 
 def postgres_or_skip() -> None:
@@ -95,6 +136,23 @@ def postgres_or_skip() -> None:
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """Another process is writing, and nobody else can: they can only read."""
+    other = Database(database.url)
+    with suppress(_Undone), other.write() as connection:
+        if not database.is_sqlite:
+            names = ", ".join(f'"{name}"' for name in tables_of(connection))
+            connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+        yield
+        raise _Undone
+    other.dispose()
+
+
+class _Undone(Exception):
+    pass
 
 
 def with_tables(url: str) -> None:

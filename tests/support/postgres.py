@@ -112,10 +112,10 @@ class PostgresServer:
         self._process = None
 
     def terminate_connections(self) -> int:
-        """End all connections but this one, as an administrator can; returns how many there were."""
+        """End all connections, as an administrator can, and return how many there were when they are gone."""
         with self._admin() as connection:
             return connection.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity "
                 "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
             ).fetchone()[0]  # type: ignore[index]
 
@@ -178,7 +178,7 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
-    """A server that has started; stopped and removed afterwards. Not below pytest's folders, which are closed to its account."""
+    """A server that has started; stopped and removed afterwards. Its account could not enter pytest's folders."""
     folder = Path(tempfile.mkdtemp(prefix="nbfed-postgres-"))
     try:
         server = PostgresServer(folder)

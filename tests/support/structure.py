@@ -24,10 +24,15 @@ _POSTGRESQL_PARTS = """
     UNION ALL
     SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()
     UNION ALL
-    SELECT 'trigger', tgname, pg_get_triggerdef(oid) || ' ' || tgenabled FROM pg_trigger WHERE NOT tgisinternal
+    SELECT 'trigger', tgname, pg_get_triggerdef(oid) || ' ' || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
     UNION ALL
-    SELECT 'function', proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+    SELECT 'function', proname, pg_get_functiondef(oid) FROM pg_proc
+    WHERE pronamespace = current_schema()::regnamespace
 """
+
+
+_CASTS = re.compile(r"::(character varying|text)(\[\])?|[()]")
+"""PostgreSQL reads its own definitions back with other casts and brackets than those that it wrote."""
 
 
 def tables_of(connection: Connection) -> list[str]:
@@ -64,6 +69,6 @@ def _normal(sql: str) -> str:
     sql = re.sub(r"\s+", " ", sql.replace('"', "")).strip()
     head, bracket, body = sql.partition("(")
     if not head.startswith("CREATE TABLE"):
-        return sql
+        return _CASTS.sub("", sql)
     parts = re.split(r", (?![^(]*\))", body.removesuffix(")").strip())
     return f"{head}{bracket}{', '.join(sorted(parts))})"
