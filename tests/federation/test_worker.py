@@ -57,9 +57,7 @@ class Shell:
         self.worker: Worker
 
     def of(self, *jobs: Job) -> Worker:
-        self.worker = Worker(
-            jobs, self.lock, probe=self._probe, registry=self.registry, time_of_day=self._time
-        )
+        self.worker = Worker(jobs, self.lock, probe=self._probe, registry=self.registry, time_of_day=self._time)
         return self.worker
 
     def metric(self, name: str, **labels: str) -> float | None:

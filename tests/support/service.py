@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 import psutil
 import yaml
 
+from federation.clock import CLOCK_FILE, FileClock, set_clock_file
 from federation.state import StateFolder
 from hub_config.settings import DEMO_FILE, Settings, load
 from hub_config.wiring import House, house
@@ -67,8 +69,17 @@ class Service:
     def house(self) -> House:
         """Ledger, sessions and so on of this installation, for looking at the books."""
         if self._house is None:
-            self._house = house(self.settings, actor="test")
+            self._house = house(self.settings, actor="test", clock=FileClock(self.clock_file))
         return self._house
+
+    @property
+    def clock_file(self) -> Path:
+        """What all its processes read the time from."""
+        return self.state.root / "clock"
+
+    def set_clock(self, offset: timedelta) -> None:
+        """Set the clock of all its processes so far from the machine's. The machine's own runs on."""
+        set_clock_file(self.clock_file, offset)
 
     @property
     def pid(self) -> int:
@@ -78,6 +89,8 @@ class Service:
     def environment(self) -> dict[str, str]:
         """What its processes see."""
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "NBFED_ENVIRONMENTS")}
+        if self.settings.yaml.federation.mode == "demo":
+            kept[CLOCK_FILE] = self.clock_file.name
         return {**kept, "NBFED_HOME": str(self.state.root), "NBFED_CONFIG": str(self.file)}
 
     def start(self) -> None:
