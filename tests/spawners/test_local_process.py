@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -408,6 +409,66 @@ def test_a_length_that_cannot_be_is_not_believed(place: Place, lie: float) -> No
     ended = place.observe()
     assert ended.estimated
     assert 45 < ran(ended) < 60
+
+
+# --- what is left when everything that was written is gone --------------------------------------------------------
+
+
+def wipe(place: Place) -> None:
+    """Remove all that was written about sessions."""
+    for path in place.sessions.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_what_lives_is_listed_whoever_started_it(place: Place) -> None:
+    assert list(place.backend.living()) == []
+    place.run()
+    assert list(place.backend.living()) == list(place.again().living()) == [ATTEMPT]
+    elsewhere = LocalProcesses(place.sandbox.folder("elsewhere"))
+    assert list(elsewhere.living()) == []
+    place.backend.end(ATTEMPT, patience_seconds=5)
+    assert list(place.backend.living()) == []
+
+
+@pytest.mark.parametrize("offset", [timedelta(), -HOUR], ids=["right clock", "an hour behind"])
+def test_a_session_that_runs_is_found_again_although_everything_that_was_written_is_gone(
+    place: Place, offset: timedelta
+) -> None:
+    place.clock.offset = offset
+    pid = place.run()
+    before = place.observe()
+    wipe(place)
+    again = place.again()
+    found = again.observe(ATTEMPT)
+    assert (found.life, found.at is not None) == (Life.RUNNING, True)
+    assert before.started_at is not None
+    assert found.started_at is not None
+    assert abs((found.started_at - before.started_at).total_seconds()) < 0.5
+    assert again.observe(ATTEMPT) == found
+    assert again.start(ATTEMPT, secret="", argv_prefix=[], exchange_url="", env={}, home=Path("/")) == pid
+    ended = again.end(ATTEMPT, patience_seconds=5)
+    assert (ended.life, ended.started_at) == (Life.ENDED, found.started_at)
+    assert not place.sandbox.processes()
+
+
+def test_of_a_session_that_ended_and_of_which_everything_is_gone_nothing_is_known(place: Place) -> None:
+    place.run()
+    place.backend.end(ATTEMPT, patience_seconds=5)
+    wipe(place)
+    assert place.again().observe(ATTEMPT) == Observation(life=Life.ENDED)
+
+
+def test_a_running_session_whose_own_folder_is_gone_is_charged_up_to_its_last_sight(place: Place) -> None:
+    pid = place.run()
+    running = place.observe()
+    shutil.rmtree(place.folder)
+    place.clock.passes(30)
+    assert place.observe() == dataclasses.replace(running, host=None, port=None)
+    os.kill(pid, signal.SIGKILL)
+    place.sandbox.wait(lambda: not place.sandbox.processes(), 2)
+    ended = place.observe()
+    assert (ended.life, ended.estimated) == (Life.ENDED, True)
+    assert 30 <= ran(ended) < 31
 
 
 # --- who it runs as, and what it gets -----------------------------------------------------------------------------

@@ -143,11 +143,12 @@ class Service:
 
     def child(self, name: str) -> psutil.Process:
         """The process that the supervisor keeps under this name."""
-        words = {"hub": "jupyterhub_config.py", "worker": "worker", "proxy": "configurable-http-proxy",
-                 "sign-in": "demo-sign-in"}[name]  # fmt: skip
+        # Names of files, or whole words: folders may have these names, too.
+        mark = {"hub": "jupyterhub_config.py", "worker": "worker", "proxy": "configurable-http-proxy",
+                "sign-in": "demo-sign-in"}[name]  # fmt: skip
         for process in psutil.Process(self.pid).children():
             with contextlib.suppress(psutil.Error):
-                if any(words in word for word in process.cmdline()):
+                if any(mark == Path(word).name for word in process.cmdline()):
                     return process
         raise AssertionError(f"no {name} is running")
 
