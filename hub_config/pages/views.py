@@ -50,7 +50,7 @@ _REASONS = {
     EndReason.ACCESS: _("It was stopped because your access ended."),
     EndReason.REFUSED: _("It was not started."),
     EndReason.FAILED: _("It did not start."),
-    EndReason.LOST: _("The service had lost it, so it was ended."),
+    EndReason.LOST: _("The service had lost touch with it, so it was ended."),
     EndReason.SERVICE: _("The service was stopped."),
 }
 

@@ -189,18 +189,19 @@ class Installation:
         """A worker that was just started."""
         return Upkeep(
             hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, admission=self.admission,
-            backends=self._backends(), servers=self.servers, rules=self.rules, clock=self.clock, metrics=self.metrics,
+            backends=self.backends, servers=self.servers, rules=self.rules, clock=self.clock, metrics=self.metrics,
             guard=guard,
         )  # fmt: skip
 
     def reconciler(self, *, hub: str = HUB, guard: Callable[[], None] = lambda: None) -> Reconciler:
         """The slower look of a worker that was just started."""
         return Reconciler(
-            hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, backends=self._backends(),
+            hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, backends=self.backends,
             clock=self.clock, metrics=self.metrics, guard=guard,
         )  # fmt: skip
 
-    def _backends(self) -> dict[str, SiteBackend]:
+    @property
+    def backends(self) -> dict[str, SiteBackend]:
         site = SiteBackend(asks=self.backend, child_class=Child, child_arguments=lambda _: {}, stop_seconds=7)
         return {"here": site}
 
