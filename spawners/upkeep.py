@@ -76,8 +76,8 @@ class Rules:
 class Situation:
     """What is known of one open session now.
 
-    `lease_until` is None without an open hold, and on the hub's clock, as all times here. `hub_has_it` is None when the hub could not be asked; `missing_since` is
-    when it first said that it does not have an exchanged session.
+    Times are on the hub's clock, `lease_until` too; that is None without an open hold. `hub_has_it` is None when the hub
+    could not be asked; `missing_since` is when it first said that it does not have an exchanged session.
     """
 
     session: Session
