@@ -35,7 +35,7 @@ run: setup ## the whole service on this machine, with demo sign-in and local ses
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql
 
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
@@ -99,6 +99,12 @@ $(STAMPS)/proxy: hub_config/proxy/package-lock.json $(STAMPS)/hub
 $(STAMPS)/browser: $(STAMPS)/python
 ifeq ($(ROOT)$(DEBIAN),yesyes)
 	@command -v chromium >/dev/null || scripts/debian-packages chromium fonts-dejavu-core
+endif
+	@touch $@
+
+$(STAMPS)/postgresql: $(STAMPS)/python
+ifeq ($(ROOT)$(DEBIAN),yesyes)
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || scripts/debian-postgresql
 endif
 	@touch $@
 

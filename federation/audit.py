@@ -20,7 +20,9 @@ class Act(StrEnum):
     """Everything that is audited, as `subject:object:action`."""
 
     GRANT_ADDED = "operator:grant:added"
+    GRANT_CHANGED = "operator:grant:changed"
     GRANT_REVOKED = "operator:grant:revoked"
+    HOLD_CORRECTED = "operator:hold:corrected"
 
 
 class AuditTable(Base):

@@ -7,16 +7,17 @@ Commands speak English, to operators. What people or their providers wrote is sh
 
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
-from alembic.migration import MigrationContext
 from alembic.util import CommandError
-from sqlalchemy.engine import make_url
 
 from federation import migrations
+from federation.backup import BackupError, backup, restore
 from federation.clock import Clock
 from federation.database import Database
 from federation.persons import Person, candidates
@@ -213,17 +214,17 @@ def db() -> None:
 def upgrade(shop: Shop) -> None:
     """Bring the tables to what this program needs. Make a backup first."""
     database = shop.database_as_found
-    before = _version(database)
+    before = migrations.version(database)
     try:
         migrations.upgrade(database)
     except CommandError as error:
         raise click.ClickException(
-            f"The database {_place(database)} cannot be upgraded from version {before}: {error}. "
+            f"The database {database.place} cannot be upgraded from version {before}: {error}. "
             "Nothing was changed. If a newer program made its tables, install that one."
         ) from error
-    after = _version(database)
+    after = migrations.version(database)
     done = "was there already" if after == before else f"upgraded from {before or 'an empty database'}"
-    click.echo(f"{_place(database)}: version {after}, {done}.")
+    click.echo(f"{database.place}: version {after}, {done}.")
 
 
 @db.command()
@@ -232,14 +233,50 @@ def check(shop: Shop) -> None:
     """Say whether the tables are those that this program needs."""
     database = shop.database_as_found
     migrations.check(database)
-    click.echo(f"{_place(database)}: version {_version(database)}, as this program needs.")
+    click.echo(f"{database.place}: version {migrations.version(database)}, as this program needs.")
 
 
-def _version(database: Database) -> str | None:
-    """The version of the tables; None where there are none."""
-    with database.read() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+@db.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_obj
+def backup_(shop: Shop, file: Path) -> None:
+    """Copy the database into the new FILE, while the service runs."""
+    database = shop.database_as_found
+    with _backups():
+        made = backup(database, file)
+    click.echo(
+        f"{made.file}: {_size(made.size_bytes)}, a backup of {database.place}, whose tables are at version "
+        f"{made.version}.\nIt is readable for you alone, and tells of people: keep it like that, and where a failure of "
+        "this machine cannot reach it. `nbfed db restore` brings it back into an empty database."
+    )
 
 
-def _place(database: Database) -> str:
-    return make_url(database.url).render_as_string(hide_password=True)
+@db.command("restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Lose everything that is in the database now.")
+@click.pass_obj
+def restore_(shop: Shop, file: Path, *, replace: bool) -> None:
+    """Fill the empty database from the backup FILE. Stop the service first."""
+    database = shop.database_as_found
+    with _backups():
+        found = restore(database, file, replace=replace)
+    click.echo(f"{database.place}: restored from {found.file}, its tables are at version {found.version}.")
+    steps = ["`nbfed ledger verify` says whether the books add up."]
+    try:
+        migrations.check(database)
+    except migrations.OutdatedSchema:
+        steps.insert(0, "`nbfed db upgrade` brings the tables to what this program needs.")
+    click.echo("Before the service starts again: " + " Then ".join(steps))
+
+
+@contextmanager
+def _backups() -> Iterator[None]:
+    try:
+        yield
+    except BackupError as error:
+        hint = " --replace does the latter." if "or lose them" in str(error) else ""
+        raise click.ClickException(f"{error}{hint} Nothing was changed.") from error
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.1f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 2**10:.0f} KiB"

@@ -69,6 +69,13 @@ class Database:
         self._writing = threading.Lock()
         self._writer, self._reader = engines(url, busy_seconds)
 
+    @property
+    def place(self) -> str:
+        """Its URL without passwords, for people."""
+        shown = make_url(self.url)
+        query = {name: "***" if "password" in name else value for name, value in shown.query.items()}
+        return shown.set(query=query).render_as_string(hide_password=True)
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that may change the books: committed at the end of the block, rolled back on any error.

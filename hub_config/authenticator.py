@@ -75,7 +75,8 @@ class FederatedAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # oa
             provider=provider.id,
             issuer=self.issuer,
             subject_claim=provider.subject_claim,
-            owns_namespaces=tuple(provider.owns_namespaces),
+            owns_namespaces=provider.speaks_for,
+            affiliation_scopes=provider.affiliation_scopes,
         )
         with house.database.write() as connection:
             person = remember(
@@ -124,7 +125,9 @@ def configure_sign_in(c: Any, settings: Settings, house: House) -> None:
 
 def _demo(settings: Settings) -> tuple[Provider, str, dict[str, str], str]:
     issuer = f"http://127.0.0.1:{settings.yaml.listen.sign_in_port}"
-    provider = Provider(id="demo", issuer=issuer, client_id=DEMO_CLIENT_ID, subject_claim="voperson_id")
+    provider = Provider(
+        id="demo", issuer=issuer, client_id=DEMO_CLIENT_ID, subject_claim="voperson_id", owns_namespaces="any"
+    )
     endpoints = {
         "authorization_endpoint": f"{issuer}/oauth2/authorize",
         "token_endpoint": f"{issuer}/oauth2/token",

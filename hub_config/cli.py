@@ -203,13 +203,14 @@ def check(ctx: click.Context, file: Path | None) -> None:
     try:
         settings = load(file)
         complaints = [*_complaints_about_secrets(settings), *_complaints_about_files(settings)]
+        place = "" if complaints else _database_place(settings)
     except SettingsError as error:
         complaints = str(error).splitlines()
     if complaints:
         click.echo("\n".join(map(plain, complaints)), err=True)
         ctx.exit(1)
     click.echo(f"{file or settings.file}: no complaints")
-    click.echo(_summary(settings))
+    click.echo(_summary(settings, place))
 
 
 @config.command()
@@ -247,7 +248,14 @@ def _complaints_about_files(settings: Settings) -> Iterator[str]:
             yield f"{settings.file}: {key}: there is no file {path}"
 
 
-def _summary(settings: Settings) -> str:
+def _database_place(settings: Settings) -> str:
+    """Where the books are, without passwords. Nothing is contacted or made."""
+    if not os.environ.get("NBFED_DATABASE_URL") and not settings.yaml.database.url_file:
+        return "SQLite in the state folder"
+    return _open_database(settings).place
+
+
+def _summary(settings: Settings, database_place: str) -> str:
     yaml = settings.yaml
     sites = (f"{name} ({site.kind}: {', '.join(site.flavours)})" for name, site in yaml.sites.items())
     providers = ", ".join(provider.id for provider in yaml.identity.providers)
@@ -259,6 +267,7 @@ def _summary(settings: Settings) -> str:
         "defaults": "; ".join(defaults) or "none",
         "sites": "; ".join(sites),
         "environments": ", ".join(yaml.environments),
+        "database": f"{database_place} (not contacted)",
     }
     return "\n".join(f"  {name + ':':<14}{text}" for name, text in facts.items())
 

@@ -25,7 +25,7 @@ from packaging.specifiers import SpecifierSet
 from sqlalchemy import insert
 from sqlalchemy.engine import make_url
 
-from federation import migrations
+from federation import migrations, postgres_server
 from federation.audit import AuditTable
 from federation.clock import Clock
 from federation.commands import plain
@@ -238,17 +238,41 @@ def _file_is_missing(opened: Database) -> bool:
 
 
 def _opened(opened: Database, now: datetime) -> Iterator[Check]:
-    place = make_url(opened.url).render_as_string(hide_password=True)
     try:
         migrations.check(opened)
     except DatabaseUnavailable as error:
-        yield Check("database", State.FAIL, f"{place}: {error}", "Is its server running, and its disk sound?")
+        yield Check("database", State.FAIL, f"{opened.place}: {error}", _advice_if_away(opened))
         return
     except migrations.OutdatedSchema as error:
-        yield Check("database", State.FAIL, f"{place}: its tables are not those that are needed", str(error))
+        yield Check("database", State.FAIL, f"{opened.place}: its tables are not those that are needed", str(error))
         return
-    yield Check("database", State.OK, f"{place}, its tables are those that are needed")
+    yield Check("database", State.OK, f"{opened.place}, its tables are those that are needed")
+    if not opened.is_sqlite:
+        yield _server(opened)
     yield _takes_a_write(opened, now)
+
+
+def _advice_if_away(opened: Database) -> str:
+    if opened.is_sqlite:
+        return "Is the file a database of this service, and its disk sound?"
+    return (
+        "Does the server run, does it know this database, and do role and password fit? "
+        "docs/how-to/use-postgresql.md goes through it."
+    )
+
+
+def _server(opened: Database) -> Check:
+    name = "database server"
+    try:
+        facts = postgres_server.facts(opened)
+    except DatabaseUnavailable as error:
+        return Check(name, State.FAIL, f"does not tell its settings: {error}", _advice_if_away(opened))
+    complaints = postgres_server.complaints(facts)
+    if complaints:
+        return Check(
+            name, State.FAIL, "; ".join(complaints), "docs/how-to/use-postgresql.md says what is needed and why."
+        )
+    return Check(name, State.OK, f"PostgreSQL {facts.version}, up to {facts.max_connections} connections")
 
 
 def _takes_a_write(opened: Database, now: datetime) -> Check:
@@ -266,8 +290,12 @@ def _takes_a_write(opened: Database, now: datetime) -> Check:
             State.FAIL,
             f"not taken: {error}",
             "While this lasts nothing can start. If it is locked, a process has held it for longer than "
-            "database.busy_seconds: look for one with `lsof` on the file, or for a backup that runs.",
+            "database.busy_seconds: " + _where_to_look(opened),
         )
+
+
+def _where_to_look(opened: Database) -> str:
+    return "look for one with `lsof` on the file." if opened.is_sqlite else "pg_stat_activity lists who is connected."
 
 
 # --- local sites --------------------------------------------------------------------------------------------

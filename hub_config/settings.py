@@ -25,14 +25,21 @@ from federation.settings import (
 )
 from federation.state import StateFolder
 from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
-from quota.settings import DefaultGrant, LimitsSection
+from quota.settings import DefaultGrant, LimitsSection, Pool
 from spawners.settings import IdleSection, WorkerSection
-from vetting.settings import DeskSection, IdentitySection, Tier
+from vetting.entitlements import owned_by
+from vetting.settings import DeskSection, IdentitySection, Rule, Tier
 
 __all__ = ["DEMO_FILE", "FederationYaml", "Settings", "SettingsError", "load", "parse"]
 
 DEMO_FILE = Path(__file__).parent / "demo" / "federation.yaml"
 """What `nbfed up` runs with when no federation.yaml is named."""
+
+
+_ANY_BESIDE_OTHERS = (
+    "any would let this provider hand out what belongs to the others, the operator's role among it; "
+    "production mode needs its namespaces"
+)
 
 
 class SettingsError(Exception):
@@ -51,6 +58,7 @@ class FederationYaml(Section):
     environments: dict[Name, Environment] = Field(min_length=1)
     sites: dict[Name, Site] = Field(min_length=1)
     defaults: dict[str, DefaultGrant] = Field(default_factory=dict, description="default quota by tier")
+    pools: dict[Name, Pool] = Field(default_factory=dict, description="quota that a community shares")
     limits: LimitsSection = Field(default_factory=LimitsSection)
     idle: IdleSection = Field(default_factory=IdleSection)
     worker: WorkerSection = Field(default_factory=WorkerSection)
@@ -99,6 +107,13 @@ class FederationYaml(Section):
         return self
 
     @model_validator(mode="after")
+    def _rules_can_hold(self) -> "FederationYaml":
+        complaints = list(_terms_of_nobody(self))
+        if complaints:
+            raise Misfit(complaints)
+        return self
+
+    @model_validator(mode="after")
     def _production_is_strict(self) -> "FederationYaml":
         base_url, providers = self.federation.base_url, self.identity.providers
         complaints = list[tuple[Location, str]]()
@@ -124,6 +139,12 @@ class FederationYaml(Section):
                 for name, site in self.sites.items()
                 if site.kind == "local"
             ]
+            complaints += [
+                (("identity", "providers", index, "owns_namespaces"), _ANY_BESIDE_OTHERS)
+                for index, provider in enumerate(providers)
+                if provider.speaks_for == "any" and len(providers) > 1
+            ]
+            complaints += _entitlements_of_nobody(self)
         if complaints:
             raise Misfit(complaints)
         return self
@@ -137,10 +158,12 @@ class FederationYaml(Section):
             (("federation", "terms", "files"), "language", terms, languages),
             (("defaults",), "tier", self.defaults, tiers),
             (("limits", "per_site"), "site", self.limits.per_site, sites),
+            (("limits", "per_flavour"), "flavour", self.limits.per_flavour, flavours),
             (("identity", "roles", "site_operator"), "site", self.identity.roles.site_operator, sites),
             *((("tiers", n, "needs"), "tier", t.needs, tiers) for n, t in self.tiers.items() if t.needs is not None),
             *((("flavours", n, "tier"), "tier", f.tier, tiers) for n, f in self.flavours.items()),
             *((("sites", n, "flavours"), "flavour", s.flavours, flavours) for n, s in self.sites.items()),
+            *((("pools", n, "flavours"), "flavour", p.flavours, flavours) for n, p in self.pools.items()),
             *((("defaults", n, "flavours"), "flavour", d.flavours, flavours) for n, d in self.defaults.items()),
         ]
 
@@ -298,6 +321,34 @@ def _located(location: Location, names: str | Collection[str]) -> Iterator[tuple
         yield from (((*location, name), name) for name in names)
     else:
         yield from (((*location, index), name) for index, name in enumerate(names))
+
+
+def _rules(content: FederationYaml) -> Iterator[tuple[Location, Rule]]:
+    """Each tier, and each alternative in it."""
+    for name, tier in content.tiers.items():
+        yield ("tiers", name), tier
+        yield from ((("tiers", name, "any", index), rule) for index, rule in enumerate(tier.any))
+
+
+def _entitlements_of_nobody(content: FederationYaml) -> Iterator[tuple[Location, str]]:
+    """Entitlements that a rule asks for and no provider may give."""
+    providers, roles = content.identity.providers, content.identity.roles
+    asked = [((*at, "communities"), rule.communities or []) for at, rule in _rules(content)]
+    asked += [(("identity", "roles", role), getattr(roles, role)) for role in ("reviewer", "operator", "trainer")]
+    asked += [(("identity", "roles", "site_operator", site), rule) for site, rule in roles.site_operator.items()]
+    for above, required in asked if providers else ():
+        for index, entitlement in enumerate(required):
+            if not any(owned_by(str(entitlement), provider.speaks_for) for provider in providers):
+                wrong = (
+                    f"no provider speaks for {entitlement.namespace}, so nobody could have this; see owns_namespaces"
+                )
+                yield (*above, index), wrong
+
+
+def _terms_of_nobody(content: FederationYaml) -> Iterator[tuple[Location, str]]:
+    if content.federation.terms is None:
+        wrong = "there are no terms to accept, so nobody could have this tier; name them in federation.terms"
+        yield from (((*at, "terms"), wrong) for at, rule in _rules(content) if rule.terms is not None)
 
 
 def _kind(content: object) -> str:

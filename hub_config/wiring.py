@@ -89,6 +89,7 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
         sites=yaml.sites,
         defaults=yaml.defaults,
         limits=yaml.limits,
+        pools=yaml.pools,
     )
     kinds = {yaml.sites[name].kind for name in backends}
     return House(

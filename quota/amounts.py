@@ -14,6 +14,7 @@ __all__ = [
     "MILLI_UNIT_SECONDS_PER_UNIT_HOUR",
     "charge",
     "from_unit_hours",
+    "run_seconds",
     "to_unit_hours",
     "weight_milli",
     "whole_seconds",
@@ -61,10 +62,25 @@ def whole_seconds(duration: timedelta) -> int:
     return max(0, -(-microseconds // 1_000_000))
 
 
-def charge(weight: int, started: datetime, ended: datetime) -> int:
-    """What a session costs: ceil(end - start in seconds) x weight in thousandths."""
+def run_seconds(started: datetime, ended: datetime) -> int:
+    """How long a run took, in seconds that were begun.
+
+    Raises
+    ------
+    ValueError
+        If the end is before the start.
+    """
     # In UTC: Python subtracts two moments of one zone by their wall clocks, summer time or not.
-    return whole_seconds(as_utc(ended) - as_utc(started)) * weight
+    started, ended = as_utc(started), as_utc(ended)
+    if ended < started:
+        raise ValueError(f"a session that ends ({ended}) before it starts ({started}) cannot be settled")
+    return whole_seconds(ended - started)
+
+
+def charge(weight: int, started: datetime, ended: datetime) -> int:
+    """What a session costs: ceil(end - start in seconds) x weight in thousandths; nothing if the end comes first."""
+    started, ended = as_utc(started), as_utc(ended)
+    return run_seconds(started, max(started, ended)) * weight
 
 
 def _times(number: Decimal, factor: int) -> int | None:

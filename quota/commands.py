@@ -33,8 +33,9 @@ from federation.i18n import decimal
 from federation.ids import new_id, reference
 from federation.persons import Person
 from quota.amounts import from_unit_hours, to_unit_hours, whole_seconds
-from quota.ledger import HoldUnknown, Ledger
-from quota.page import UNIT, Owner
+from quota.granting import GrantUnknown
+from quota.ledger import Ledger
+from quota.owners import UNIT, Owner
 from quota.statement import Line, Standing
 from quota.statement import statement as read_statement
 from quota.tables import AccountTable, GrantBalanceTable, GrantTable, OwnerKind
@@ -192,7 +193,7 @@ def revoke(shop: BookShop, grant_id: str, reason: str) -> None:
         return
     try:
         shop.ledger.revoke(wanted, actor=operator(), reason=reason)
-    except HoldUnknown as error:
+    except GrantUnknown as error:
         raise click.ClickException(
             f"There is no grant {plain(grant_id)!r}; nothing was changed. `nbfed grant list PERSON` shows the ids."
         ) from error

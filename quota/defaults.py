@@ -1,18 +1,19 @@
-"""Default quota: which grant a person of a tier gets for the present period. Pure.
+"""Default quota: which grant a person of a tier, or a pool, gets for the present period. Pure.
 
 Each period is a new grant, so nothing is carried over; the key makes giving it twice the same as giving it once.
 """
 
 from calendar import monthrange
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from federation.clock import as_utc
 from quota.amounts import from_unit_hours
-from quota.page import DEFAULT_KEY
-from quota.settings import DefaultGrant
+from quota.page import DEFAULT_KEY, GrantStanding
+from quota.settings import DefaultGrant, Pool
 
-__all__ = ["DefaultOfPeriod", "default_of_period", "period_bounds"]
+__all__ = ["DefaultOfPeriod", "missing_default", "period_bounds"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,25 @@ def period_bounds(period: str, now: datetime) -> tuple[datetime, datetime]:
     raise ValueError(f"unknown period {period!r}")
 
 
-def default_of_period(setting: DefaultGrant, person_id: str, now: datetime) -> DefaultOfPeriod | None:
-    """The default grant of a person for the period that `now` is in; None where the tier's default is nothing."""
-    if setting.amount_hours == 0:
+def missing_default(
+    setting: DefaultGrant | Pool, ref: str, grants: Sequence[GrantStanding], now: datetime
+) -> DefaultOfPeriod | None:
+    """What an account still has to be given for the period that `now` is in; None if nothing.
+
+    Parameters
+    ----------
+    ref
+        A person's id, or `pool:` and a pool's name; it makes the key one of this account.
+    grants
+        All of the account that count now. If the setting has grown since the period's default was given, or the person
+        reached a higher tier, the difference is given; if it shrank, what was given stays.
+    """
+    amount = from_unit_hours(setting.amount_hours)
+    given = sum(grant.amount for grant in grants if grant.active and grant.is_default)
+    if amount <= given:
         return None
     starts_at, ends_at = period_bounds(setting.period, now)
+    key = f"{DEFAULT_KEY}{setting.period}:{starts_at:%Y-%m-%d}:{ref}"
     return DefaultOfPeriod(
-        key=f"{DEFAULT_KEY}{setting.period}:{starts_at:%Y-%m-%d}:{person_id}",
-        amount=from_unit_hours(setting.amount_hours),
-        starts_at=starts_at,
-        ends_at=ends_at,
+        key=f"{key}:{amount}" if given else key, amount=amount - given, starts_at=starts_at, ends_at=ends_at
     )

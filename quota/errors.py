@@ -3,15 +3,19 @@
 from federation.errors import Problem
 
 __all__ = [
+    "FLAVOUR_FULL",
     "GRANT_ENDED",
     "NOT_IN_DEFAULT",
     "NO_GRANT",
+    "POOL_FULL",
+    "POOL_USED_UP",
     "QUOTA_HELD",
     "QUOTA_SPENT",
     "QUOTA_USED_UP",
     "SERVER_BUSY",
     "SESSIONS_CAP",
     "SITE_FULL",
+    "USER_CAP",
 ]
 
 
@@ -82,6 +86,37 @@ SITE_FULL = Problem(
     status=429,
     text=_("{site} is full: {used} of {limit} {resource} are in use by the federation's people."),
     advice=_("Try again later, or choose another place."),
+)
+
+USER_CAP = Problem(
+    code="user-cap",
+    status=429,
+    text=_("Your sessions already use {used} {resource}, this one needs {needed}, and {limit} are the most for you."),
+    advice=_("Stop one of them first, choose a smaller flavour, or ask for more."),
+)
+
+FLAVOUR_FULL = Problem(
+    code="flavour-full",
+    status=429,
+    text=_("All sessions of the flavour {scope} are taken: {used} of {limit} {resource} are in use by the federation."),
+    advice=_("Try again later, or choose another flavour."),
+)
+
+POOL_USED_UP = Problem(
+    code="pool-used-up",
+    status=429,
+    text=_(
+        "The quota of {scope} is used up: of {limit} unit-hours its members have used {used}, and {held} are set aside"
+        " for sessions that run. Starting this flavour needs at least {needed}."
+    ),
+    advice=_("Try again later, or ask for quota of your own."),
+)
+
+POOL_FULL = Problem(
+    code="pool-full",
+    status=429,
+    text=_("The members of {scope} together already use {used} of {limit} {resource}."),
+    advice=_("Try again when one of them has stopped a session, or ask for quota of your own."),
 )
 
 SERVER_BUSY = Problem(

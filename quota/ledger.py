@@ -6,127 +6,57 @@ in threads. Any call raises `federation.database.DatabaseUnavailable` when the d
 happened then, or, if the commit was already made, calling again gives the same answer.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy.exc import IntegrityError
 
-from federation.audit import Act, record
 from federation.clock import Clock, as_utc, system_clock
 from federation.database import Database
-from federation.ids import new_id
-from quota import rates
-from quota.amounts import charge, whole_seconds
-from quota.errors import GRANT_ENDED, NO_GRANT, QUOTA_HELD, QUOTA_SPENT, QUOTA_USED_UP, SERVER_BUSY
-from quota.page import Owner, Page, account_of, open_page
-from quota.reasons import Reason
-from quota.tables import OPEN_STATES, EntryKind, GrantTable, HoldState, HoldTable
+from quota import correcting, granting
+from quota.amounts import run_seconds, whole_seconds
+from quota.answers import Admitted, Corrected, Denied, NotRenewed, Payer, Place, Renewed, Settlement
+from quota.capping import Cap, Gauges
+from quota.granting import Terms
+from quota.owners import Owner
+from quota.reserving import Refused, reserve
+from quota.shelf import open_page
+from quota.tables import OPEN_STATES, EntryKind, HoldState, HoldTable
 
-__all__ = [
-    "Admitted",
-    "Cap",
-    "Denied",
-    "Gauges",
-    "HoldUnknown",
-    "Ledger",
-    "NotRenewed",
-    "Place",
-    "Renewed",
-    "Settlement",
-]
+__all__ = ["HoldUnknown", "Ledger"]
 
+_T = TypeVar("_T")
 _OPEN = tuple(state.value for state in OPEN_STATES)
-_MOST = 2**53  # any number of such grants that people can give adds up in 64 bits; JSON keeps it exactly
+
+_HOLD = select(HoldTable.__table__).where(HoldTable.id == bindparam("hold"))
+_HOLD_TO_CHANGE = _HOLD.with_for_update()
+_DUE = select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable.lease_until <= bindparam("now"))
+_CLOSE = (
+    update(HoldTable)
+    .where(HoldTable.id == bindparam("hold"))
+    .values(
+        state=bindparam("new_state"),
+        charged=bindparam("new_charged"),
+        source=bindparam("new_source"),
+        started_at=bindparam("new_started_at"),
+        ended_at=bindparam("new_ended_at"),
+        earlier_seconds=bindparam("new_earlier_seconds"),
+    )
+)
 
 
 class HoldUnknown(LookupError):
-    """There is no hold, or no grant, with this id."""
+    """There is no hold with this id."""
 
 
-class _Refused(Exception):
-    """Rolls the transaction back: a refusal changes no byte of the books."""
+class _Looked(Exception):
+    """Rolls the transaction back: it was only to be seen what would be answered."""
 
-    def __init__(self, reasons: Sequence[Reason]) -> None:
-        super().__init__(reasons)
-        self.reasons = tuple(reasons)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gauges:
-    """What a session occupies while its hold is open."""
-
-    sessions: int = 1
-    cpu: int = 0
-    memory_mib: int = 0
-    gpu: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Which server of whom runs where; one open hold for each (hub, user, server)."""
-
-    hub: str
-    user: str
-    server: str
-    site: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cap:
-    """A limit on a gauge summed over the open holds of a user or a site. `reason` is what the refusal says; what is
-    used and the limit are filled in.
-    """
-
-    column: str  # user | site
-    ref: str
-    gauge: str  # sessions | cpu | memory_mib | gpu
-    limit: int
-    reason: Reason
-
-
-@dataclass(frozen=True)
-class Admitted:
-    """The hold exists; the session may be started and may run until `lease_until`."""
-
-    hold: str
-    lease_until: datetime
-    weight_milli: int
-
-
-@dataclass(frozen=True)
-class Denied:
-    """Nothing was changed; these are all the reasons, the first one first to be told."""
-
-    reasons: tuple[Reason, ...]
-
-
-@dataclass(frozen=True)
-class Renewed:
-    """The lease now runs until then; `short` when there was less left than was asked for."""
-
-    lease_until: datetime
-    short: bool
-
-
-@dataclass(frozen=True)
-class NotRenewed:
-    """The lease stays as it is: nothing is left, or the hold is closed."""
-
-    lease_until: datetime
-    closed: bool
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """How a hold ended; amounts in milli-unit-seconds."""
-
-    hold: str
-    state: HoldState
-    charged: int
-    started_at: datetime | None
-    ended_at: datetime | None
+    def __init__(self, answer: Admitted) -> None:
+        super().__init__(answer)
+        self.answer = answer
 
 
 class Ledger:
@@ -157,54 +87,54 @@ class Ledger:
         ------
         ValueError
             If the amount is not positive, or the end is not after the start.
+        quota.granting.KeyTaken
+            If the key belongs to a grant of another owner or amount.
         """
-        if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < amount <= _MOST:
-            raise ValueError(f"an amount is a whole positive number of milli-unit-seconds, not {amount!r}")
-        if as_utc(ends_at) <= as_utc(starts_at):
-            raise ValueError("a grant ends after it starts")
-        with self._database.read() as connection:
-            known = connection.execute(select(GrantTable.id).where(GrantTable.key == key)).scalar_one_or_none()
-        if known:
+        terms = Terms(amount=amount, starts_at=starts_at, ends_at=ends_at, priority=priority)
+        with self._database.read() as connection:  # most calls are for a default that was given long ago
+            known = granting.known_as(connection, key, owner, amount)
+        if known is not None:
             return known
-        now = self._clock()
-        with self._database.write() as connection:
-            known = connection.execute(select(GrantTable.id).where(GrantTable.key == key)).scalar_one_or_none()
-            if known:
-                return known
-            account = account_of(connection, owner)
-            grant_id = new_id()
-            values = {
-                "id": grant_id, "key": key, "account_id": account, "amount": amount, "starts_at": starts_at,
-                "ends_at": ends_at, "priority": priority, "created_by": created_by, "created_at": now, "reason": reason,
-            }  # fmt: skip
-            connection.execute(insert(GrantTable).values(values))
-            with open_page(connection, _known(account), now, created_by):
-                pass
-            record(
-                connection, at=now, act=Act.GRANT_ADDED, actor=created_by, target=grant_id, reason=reason,
-                owner=f"{owner.kind}:{owner.ref}", amount_milli_unit_seconds=amount,
-            )  # fmt: skip
-        return grant_id
+
+        def give(connection: Connection) -> str:
+            return granting.known_as(connection, key, owner, amount) or granting.give(
+                connection, key=key, owner=owner, terms=terms, now=self._clock(), created_by=created_by, reason=reason
+            )
+
+        return self._written(give)
+
+    def change(
+        self, grant_id: str, *, key: str, amount: int, starts_at: datetime, ends_at: datetime, actor: str, reason: str
+    ) -> str | None:
+        """Extend or reduce a grant: it is revoked, and a successor follows it. `amount` is that of both together: what
+        the grant paid already is taken off. Returns the successor's id; None if nothing is left for one.
+
+        Raises
+        ------
+        quota.granting.GrantUnknown
+            If there is no such grant.
+        ValueError
+            If the terms are none, or the grant was revoked or changed before.
+        """
+        terms = Terms(amount=amount, starts_at=starts_at, ends_at=ends_at)
+
+        def change(connection: Connection) -> str | None:
+            return granting.successor(connection, grant_id, key) or granting.change(
+                connection, grant_id, key=key, terms=terms, now=self._clock(), actor=actor, reason=reason
+            )
+
+        return self._written(change)
 
     def revoke(self, grant_id: str, *, actor: str, reason: str) -> None:
         """End a grant now; what running sessions hold of it stays theirs until their leases end. Twice is once.
 
         Raises
         ------
-        HoldUnknown
+        quota.granting.GrantUnknown
             If there is no such grant.
         """
-        now = self._clock()
         with self._database.write() as connection:
-            row = connection.execute(select(GrantTable.__table__).where(GrantTable.id == grant_id)).one_or_none()
-            if row is None:
-                raise HoldUnknown(grant_id)
-            if row.revoked_at is not None:
-                return
-            connection.execute(update(GrantTable).where(GrantTable.id == grant_id).values(revoked_at=now))
-            with open_page(connection, row.account_id, now, actor):
-                pass
-            record(connection, at=now, act=Act.GRANT_REVOKED, actor=actor, target=grant_id, reason=reason)
+            granting.revoke(connection, grant_id, now=self._clock(), actor=actor, reason=reason)
 
     # --- holds ----------------------------------------------------------------------------------------------
 
@@ -212,89 +142,70 @@ class Ledger:
         self,
         *,
         attempt: str,
-        payer: Owner,
+        payers: Sequence[Payer],
         place: Place,
         flavour: str,
         lease: timedelta,
         shortest: timedelta,
         gauges: Gauges,
         caps: Sequence[Cap] = (),
-        returns_at: datetime | None = None,
+        queue: timedelta = timedelta(0),
     ) -> Admitted | Denied:
         """Set an amount aside for one attempt, all or nothing.
 
-        With less than `lease` left the lease shrinks, to `shortest` at the least. `returns_at` is when new quota comes
-        by itself; it goes into the refusal. The same attempt again gets the first answer if its hold is still open.
+        Exactly one account pays: the first of `payers` that can cover the whole lease; where none can, the first that
+        can cover `shortest`, and the lease shrinks to what it has. `caps` hold whoever pays. `queue` is how long a batch
+        job may wait: that is free, and the lease ends that much later. The same attempt again gets the first answer if
+        its hold is still open.
 
         Raises
         ------
         ValueError
-            If the attempt's hold is closed already, or belongs to another place; or if `shortest` is nothing, or longer
-            than `lease`.
+            If the attempt's hold is closed already, or belongs to another place or flavour; or if `shortest` is
+            nothing, or longer than `lease`.
         KeyError
             If the flavour has no weight.
         """
-        if not timedelta(0) < shortest <= lease:
-            raise ValueError(f"a lease of {lease} and of at least {shortest} is no lease")
+        wish = {
+            "attempt": attempt, "payers": payers, "place": place, "flavour": flavour, "lease": lease,
+            "shortest": shortest, "gauges": gauges, "caps": caps, "queue": queue,
+        }  # fmt: skip
         try:
-            return self._reserve(attempt, payer, place, flavour, lease, shortest, gauges, caps, returns_at)
-        except _Refused as refused:
+            return self._written(lambda connection: self._reserve(connection, wish))
+        except Refused as refused:
             return Denied(refused.reasons)
 
-    def _reserve(
-        self,
-        attempt: str,
-        payer: Owner,
-        place: Place,
-        flavour: str,
-        lease: timedelta,
-        shortest: timedelta,
-        gauges: Gauges,
-        caps: Sequence[Cap],
-        returns_at: datetime | None,
-    ) -> Admitted:
-        now = self._clock()
-        with self._database.write() as connection:
-            row = _hold(connection, attempt)
-            if row is not None:
-                return _admitted_before(row, place)
-            account = account_of(connection, payer, create=False)
-            if account is None:
-                raise _Refused([Reason(problem=NO_GRANT)])
-            rate = rates.current(connection, flavour)
-            page = Page(connection, account, now, self._actor)
-            page.update_grants()
-            seconds = min(whole_seconds(lease), max(0, page.available) // rate.weight_milli)
-            reasons = [reason for cap in caps if (reason := _exceeded(connection, cap, gauges))]
-            if seconds < whole_seconds(shortest):
-                reasons.append(_no_funds(page, rate.weight_milli * whole_seconds(shortest), returns_at))
-            if _server_is_busy(connection, place):
-                reasons.insert(0, Reason(problem=SERVER_BUSY, resource="sessions"))
-            if reasons:
-                raise _Refused(reasons)
-            lease_until = now + timedelta(seconds=seconds)
-            values = {
-                "id": attempt, "account_id": account, "amount": seconds * rate.weight_milli,
-                "rate_version": rate.version, "weight_milli": rate.weight_milli, "flavour": flavour,
-                "gauge_sessions": gauges.sessions, "gauge_cpu": gauges.cpu, "gauge_memory_mib": gauges.memory_mib,
-                "gauge_gpu": gauges.gpu, "state": HoldState.HELD.value, "reserved_at": now,
-                "lease_until": lease_until, "hub": place.hub, "user": place.user, "server": place.server,
-                "site": place.site,
-            }  # fmt: skip
-            connection.execute(insert(HoldTable).values(values))
-            page.post(EntryKind.HOLD, seconds * rate.weight_milli, hold=attempt)
-            page.save()
-            return Admitted(attempt, lease_until, rate.weight_milli)
+    def preview(self, **wish: Any) -> Admitted | Denied:
+        """What `reserve` would answer now to the same arguments; nothing is kept of it."""
+
+        def look(connection: Connection) -> Admitted:
+            raise _Looked(self._reserve(connection, wish))
+
+        try:
+            return self._written(look)
+        except _Looked as looked:
+            return looked.answer
+        except Refused as refused:
+            return Denied(refused.reasons)
+
+    def _reserve(self, connection: Connection, wish: Mapping[str, Any]) -> Admitted:
+        return reserve(connection, now=self._clock(), actor=self._actor, **wish)
 
     def started(self, hold: str, *, started_at: datetime, backend_ref: str | None = None) -> None:
-        """The backend says that the session runs, since then."""
+        """The backend says that the session runs, since then. A lease that was to wait in a queue ends with the
+        walltime that is set aside from now on.
+        """
         started_at = as_utc(started_at)
         with self._database.write() as connection:
-            connection.execute(
-                update(HoldTable)
-                .where(HoldTable.id == hold, HoldTable.state.in_(_OPEN))
-                .values(state=HoldState.RUNNING.value, started_at=started_at, backend_ref=backend_ref)
-            )
+            row = connection.execute(_HOLD_TO_CHANGE, {"hold": hold}).one_or_none()
+            if row is None or row.state not in _OPEN:
+                return
+            values: dict[str, Any] = {"state": HoldState.RUNNING.value, "started_at": started_at}
+            if backend_ref is not None:
+                values["backend_ref"] = backend_ref
+            if row.queue_seconds:
+                values["lease_until"] = started_at + timedelta(seconds=row.amount // row.weight_milli)
+            connection.execute(update(HoldTable).where(HoldTable.id == hold).values(values))
 
     def unknown(self, hold: str) -> None:
         """The backend cannot be asked: nothing is refunded and nothing started on the same budget meanwhile."""
@@ -313,7 +224,7 @@ class Ledger:
         HoldUnknown
             If there is no such hold.
         """
-        now, until = self._clock(), as_utc(until)
+        until = as_utc(until)
         with self._database.write() as connection:
             row = _existing(connection, hold)
             if row.state not in _OPEN:
@@ -321,7 +232,7 @@ class Ledger:
             wanted = whole_seconds(until - row.lease_until)
             if wanted == 0:
                 return Renewed(row.lease_until, short=False)
-            with open_page(connection, row.account_id, now, self._actor) as page:
+            with open_page(connection, row.account_id, self._clock(), self._actor) as page:
                 seconds = min(wanted, max(0, page.available) // row.weight_milli)
                 if seconds == 0:
                     return NotRenewed(row.lease_until, closed=False)
@@ -335,10 +246,19 @@ class Ledger:
                 page.post(EntryKind.RENEW, amount, hold=hold)
             return Renewed(lease_until, short=seconds < wanted)
 
-    def settle(self, hold: str, *, started_at: datetime, ended_at: datetime, source: str) -> Settlement:
+    def settle(
+        self,
+        hold: str,
+        *,
+        started_at: datetime,
+        ended_at: datetime,
+        source: str,
+        earlier_runs: Sequence[tuple[datetime, datetime]] = (),
+    ) -> Settlement:
         """Charge ceil(end - start) x weight and close the hold; the second caller gets the first answer.
 
-        `source` says whose times these are (launcher, scheduler, last seen). A hold that expired although its session
+        `source` says whose times these are (launcher, scheduler, last seen). `earlier_runs` are start and end of each run
+        before the last one, of a job that was requeued; they are charged too. A hold that expired although its session
         ran is charged after all.
 
         Raises
@@ -346,15 +266,15 @@ class Ledger:
         HoldUnknown
             If there is no such hold.
         ValueError
-            If the end is before the start.
+            If an end is before its start.
         """
-        if as_utc(ended_at) < as_utc(started_at):
-            raise ValueError(f"a session that ends ({ended_at}) before it starts ({started_at}) cannot be settled")
+        earlier = sum(run_seconds(start, end) for start, end in earlier_runs)
+        seconds = earlier + run_seconds(started_at, ended_at)
         with self._database.write() as connection:
             row = _existing(connection, hold)
             if row.state in (HoldState.SETTLED, HoldState.RELEASED):
                 return _settlement(row)
-            amount = charge(row.weight_milli, started_at, ended_at)
+            amount = seconds * row.weight_milli
             set_aside = row.amount if row.state in _OPEN else 0
             with open_page(connection, row.account_id, self._clock(), self._actor) as page:
                 # Below zero is what other sessions overran by: what was set aside for this one stays its own.
@@ -362,8 +282,8 @@ class Ledger:
                 if set_aside:
                     page.post(EntryKind.RELEASE, -set_aside, hold=hold)
             return _close(
-                connection, hold, HoldState.SETTLED, charged=amount, started_at=started_at, ended_at=ended_at,
-                source=source,
+                connection, row, HoldState.SETTLED, charged=amount, started_at=as_utc(started_at),
+                ended_at=as_utc(ended_at), source=source, earlier_seconds=earlier,
             )  # fmt: skip
 
     def release(self, hold: str, *, reason: str) -> Settlement:
@@ -380,9 +300,7 @@ class Ledger:
         """Close holds whose lease ended before their session was ever seen running, and return their ids."""
         now = as_utc(now)
         with self._database.read() as connection:
-            due = connection.execute(
-                select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable.lease_until <= now)
-            ).scalars().all()  # fmt: skip
+            due = connection.execute(_DUE, {"now": now}).scalars().all()
         return [hold for hold in due if self._give_back(hold, "lease ended", due=now).state == HoldState.EXPIRED]
 
     def _give_back(self, hold: str, reason: str, *, due: datetime | None = None) -> Settlement:
@@ -395,75 +313,57 @@ class Ledger:
                 return _settlement(row)
             with open_page(connection, row.account_id, self._clock(), self._actor) as page:
                 page.post(EntryKind.RELEASE, -row.amount, hold=hold, reason=reason)
-            return _close(connection, hold, state, charged=0, source=reason)
+            return _close(
+                connection, row, state, charged=0, started_at=row.started_at, ended_at=row.ended_at, source=reason,
+                earlier_seconds=0,
+            )  # fmt: skip
 
+    # --- corrections ----------------------------------------------------------------------------------------
 
-def _hold(connection: Connection, hold: str) -> Row[Any] | None:
-    return connection.execute(select(HoldTable.__table__).where(HoldTable.id == hold).with_for_update()).one_or_none()
+    def correct(self, hold: str, *, amount: int, key: str, actor: str, reason: str) -> Corrected:
+        """Charge a settled hold more, or (below zero) less, with a reason and a row in the audit trail. The same key
+        again changes nothing more.
+
+        Raises
+        ------
+        HoldUnknown
+            If there is no such hold.
+        ValueError
+            If the amount is no whole number or zero, the hold is not settled, more is given back than it cost, or the
+            key belongs to another correction.
+        """
+
+        def correct(connection: Connection) -> Corrected:
+            row = _existing(connection, hold)
+            return correcting.correct(
+                connection, row, amount=amount, key=key, now=self._clock(), actor=actor, reason=reason
+            )
+
+        return self._written(correct)
+
+    def _written(self, work: Callable[[Connection], _T]) -> _T:
+        """One transaction; once more if somebody else made the same thing at the same moment."""
+        try:
+            with self._database.write() as connection:
+                return work(connection)
+        except IntegrityError:
+            with self._database.write() as connection:
+                return work(connection)
 
 
 def _existing(connection: Connection, hold: str) -> Row[Any]:
-    row = _hold(connection, hold)
+    row = connection.execute(_HOLD_TO_CHANGE, {"hold": hold}).one_or_none()
     if row is None:
         raise HoldUnknown(hold)
     return row
 
 
-def _admitted_before(row: Row[Any], place: Place) -> Admitted:
-    if row.state not in _OPEN:
-        raise ValueError(f"the hold of attempt {row.id} is {row.state}; a new try needs a new attempt")
-    if (row.hub, row.user, row.server, row.site) != (place.hub, place.user, place.server, place.site):
-        raise ValueError(f"attempt {row.id} belongs to another place")
-    return Admitted(row.id, row.lease_until, row.weight_milli)
-
-
-def _exceeded(connection: Connection, cap: Cap, gauges: Gauges) -> Reason | None:
-    """The cap's reason, if this would be too much."""
-    column = HoldTable.user if cap.column == "user" else HoldTable.site
-    gauge = getattr(HoldTable, f"gauge_{cap.gauge}")
-    total = select(func.coalesce(func.sum(gauge), 0)).where(column == cap.ref, HoldTable.state.in_(_OPEN))
-    used: int = connection.execute(total).scalar_one()
-    wanted: int = getattr(gauges, cap.gauge)
-    return replace(cap.reason, used=used, limit=cap.limit) if wanted and used + wanted > cap.limit else None
-
-
-def _server_is_busy(connection: Connection, place: Place) -> bool:
-    busy = select(HoldTable.id).where(
-        HoldTable.hub == place.hub,
-        HoldTable.user == place.user,
-        HoldTable.server == place.server,
-        HoldTable.state.in_(_OPEN),
+def _close(connection: Connection, row: Row[Any], state: HoldState, **values: Any) -> Settlement:
+    connection.execute(
+        _CLOSE, {"hold": row.id, "new_state": state.value, **{f"new_{name}": value for name, value in values.items()}}
     )
-    return connection.execute(busy).first() is not None
-
-
-def _no_funds(page: Page, needed: int, returns_at: datetime | None) -> Reason:
-    if not any(grant.active for grant in page.grants()):
-        rows = page.connection.execute(
-            select(GrantTable.ends_at, GrantTable.revoked_at)
-            .where(GrantTable.account_id == page.account_id, GrantTable.starts_at <= page.at)
-        ).all()  # fmt: skip
-        if not rows:
-            return Reason(problem=NO_GRANT)
-        ended = max(min(row.ends_at, row.revoked_at or row.ends_at) for row in rows)
-        return Reason(problem=GRANT_ENDED, returns_at=ended)
-    # People think of this month's quota, not of all time: the figures are those of the grants that count now.
-    counting = [grant for grant in page.grants() if grant.active]
-    limit = sum(grant.amount for grant in counting)
-    used = limit - sum(grant.left for grant in counting)
-    problem = QUOTA_HELD if page.held >= needed else QUOTA_USED_UP if returns_at else QUOTA_SPENT
-    return Reason(problem=problem, used=used, held=page.held, limit=limit, needed=needed, returns_at=returns_at)
-
-
-def _close(connection: Connection, hold: str, state: HoldState, **values: Any) -> Settlement:
-    connection.execute(update(HoldTable).where(HoldTable.id == hold).values(state=state.value, **values))
-    return _settlement(_existing(connection, hold))
+    return Settlement(row.id, state, values["charged"], values["started_at"], values["ended_at"])
 
 
 def _settlement(row: Row[Any]) -> Settlement:
     return Settlement(row.id, HoldState(row.state), row.charged or 0, row.started_at, row.ended_at)
-
-
-def _known(account: int | None) -> int:
-    assert account is not None
-    return account

@@ -27,7 +27,7 @@ class Reason:
     returns_at
         When it becomes free by itself, if that is known.
     scope
-        What a cap is on: a site's name, for instance.
+        What a cap is on, or who pays: the title of a site, a flavour or a pool.
     """
 
     problem: Problem
@@ -53,6 +53,7 @@ class Reason:
             "returns": moment(self.returns_at) if self.returns_at else "",
             "ended": moment(self.returns_at) if self.returns_at else "",
             "site": self.scope,
+            "scope": self.scope,
         }
         return Failure(self.problem, figures, retry_after_seconds=wait)
 

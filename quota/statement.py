@@ -5,7 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from quota.page import GrantStanding, Owner, account_of, standing_of_grants
+from quota.owners import Owner, account_of
+from quota.page import GrantStanding
+from quota.shelf import grants_of
 from quota.tables import OPEN_STATES, BalanceTable, EntryKind, EntryTable, HoldTable
 
 __all__ = ["Line", "Standing", "Statement", "standing", "statement"]
@@ -75,18 +77,18 @@ class Statement:
 
 def standing(connection: Connection, owner: Owner, at: datetime) -> Standing:
     """What an owner has at a moment; all zero where there is no account yet."""
-    account = account_of(connection, owner, create=False)
+    account = account_of(connection, owner)
     if account is None:
         return Standing()
     balance = connection.execute(select(BalanceTable.__table__).where(BalanceTable.account_id == account)).one()
-    grants = tuple(standing_of_grants(connection, account, at))
+    grants = tuple(grants_of(connection, account, at))
     left = sum(grant.left for grant in grants if grant.taken_in)
     return Standing(grants=grants, held=balance.held, owed=left - (balance.granted - balance.used))
 
 
 def statement(connection: Connection, owner: Owner, at: datetime, *, since: datetime, limit: int = 1000) -> Statement:
     """The standing and the sessions that were reserved since then, newest first, at most `limit`."""
-    account = account_of(connection, owner, create=False)
+    account = account_of(connection, owner)
     if account is None:
         return Statement(standing=Standing(), lines=())
     overrun = (
@@ -115,7 +117,7 @@ def statement(connection: Connection, owner: Owner, at: datetime, *, since: date
             lease_until=row.lease_until,
             amount=row.amount,
             charged=None if row.state in open_states else row.charged,
-            overrun=row.overrun,
+            overrun=int(row.overrun),  # a sum is a decimal number to PostgreSQL
             source=row.source or "",
         )
         for row in rows

@@ -58,6 +58,7 @@ class EntryKind(StrEnum):
     RELEASE = "release"  # held -, once for each hold
     CHARGE = "charge"  # used +, once for each hold and grant
     OVERRUN = "overrun"  # used +, once for each hold: used without cover; used -, of no hold: covered by a charge now
+    CORRECTION = "correction"  # used + or -, by an operator, with a reason
 
 
 _TERMINAL_KINDS = "kind IN ('release', 'charge', 'overrun')"
@@ -88,6 +89,7 @@ class BalanceTable(Base):
     used: Mapped[int] = mapped_column(BigInteger)
     held: Mapped[int] = mapped_column(BigInteger)
     generation: Mapped[int] = mapped_column(BigInteger)
+    seal: Mapped[str] = mapped_column(String(64), server_default="")
 
 
 class GrantTable(Base):
@@ -148,7 +150,11 @@ class RateTable(Base):
 
 
 class HoldTable(Base):
-    """An amount reserved for one attempt to run a session; its id is the attempt key."""
+    """An amount reserved for one attempt to run a session; its id is the attempt key.
+
+    `queue_seconds` is how long a batch job may wait, which is free: the lease ends that much later until it runs.
+    `earlier_seconds` are those of earlier runs of a job that was requeued; they are charged too.
+    """
 
     __tablename__ = "hold"
     __table_args__ = (
@@ -157,6 +163,7 @@ class HoldTable(Base):
               postgresql_where=text(_OPEN)),
         Index("ix_hold_open_lease", "lease_until", sqlite_where=text(_OPEN), postgresql_where=text(_OPEN)),
         Index("ix_hold_open_site", "site", sqlite_where=text(_OPEN), postgresql_where=text(_OPEN)),
+        Index("ix_hold_open_user", "user", sqlite_where=text(_OPEN), postgresql_where=text(_OPEN)),
         Index("ix_hold_account", "account_id", "reserved_at"),
     )  # fmt: skip
 
@@ -173,6 +180,7 @@ class HoldTable(Base):
     state: Mapped[str] = mapped_column(String(16))
     reserved_at: Mapped[datetime] = mapped_column(Moment)
     lease_until: Mapped[datetime] = mapped_column(Moment)
+    queue_seconds: Mapped[int] = mapped_column(Integer, server_default="0")
     hub: Mapped[str] = mapped_column(String(255))
     user: Mapped[str] = mapped_column(String(255))
     server: Mapped[str] = mapped_column(String(255))
@@ -180,17 +188,19 @@ class HoldTable(Base):
     backend_ref: Mapped[str | None] = mapped_column(String(255))
     started_at: Mapped[datetime | None] = mapped_column(Moment)
     ended_at: Mapped[datetime | None] = mapped_column(Moment)
+    earlier_seconds: Mapped[int] = mapped_column(Integer, server_default="0")
     charged: Mapped[int | None] = mapped_column(BigInteger)
     source: Mapped[str | None] = mapped_column(String(64))
 
 
 class EntryTable(Base):
-    """The books: insert only (a trigger forbids the rest)."""
+    """The books: insert only (a trigger forbids the rest). `key` makes a correction happen once."""
 
     __tablename__ = "entry"
     __table_args__ = (
         Index("ix_entry_account", "account_id", "seq"),
         Index("ix_entry_hold", "hold_id"),
+        Index("uq_entry_key", "key", unique=True),
         Index("uq_entry_terminal", "hold_id", func.coalesce(text("grant_id"), text("''")), "kind", unique=True,
               sqlite_where=text(_TERMINAL_KINDS), postgresql_where=text(_TERMINAL_KINDS)),
     )  # fmt: skip
@@ -204,3 +214,4 @@ class EntryTable(Base):
     at: Mapped[datetime] = mapped_column(Moment)
     actor: Mapped[str] = mapped_column(String(256))
     reason: Mapped[str] = mapped_column(String(2000))
+    key: Mapped[str | None] = mapped_column(String(255))

@@ -5,30 +5,35 @@ costs something fails closed.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from federation.clock import Clock, system_clock
 from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
+from federation.ids import new_id
 from federation.persons import Person, find_by_user_name
 from federation.settings import Environment, Flavour, Site, in_language
 from quota.amounts import weight_milli
-from quota.defaults import default_of_period, period_bounds
-from quota.errors import NOT_IN_DEFAULT, SESSIONS_CAP, SITE_FULL
-from quota.ledger import Admitted, Cap, Denied, Gauges, Ledger, Place
-from quota.page import Owner
-from quota.reasons import Reason
-from quota.settings import DefaultGrant, LimitsSection
+from quota.answers import Admitted, Denied, Payer, Place
+from quota.capping import Cap, Gauges
+from quota.defaults import missing_default, period_bounds
+from quota.errors import NOT_IN_DEFAULT
+from quota.granting import KeyTaken
+from quota.ledger import Ledger
+from quota.owners import Owner
+from quota.settings import DefaultGrant, LimitsSection, Pool
 from quota.statement import Standing, standing
-from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
+from spawners.paying import caps_on_all, caps_on_person, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
 from vetting.eligibility import Eligibility, Recorded, derive
 from vetting.placement import Wish, choose, places
 from vetting.settings import Tier
 
-__all__ = ["Admission", "Policy", "owner_of"]
+__all__ = ["Admission", "Policy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,7 @@ class Policy:
     sites: dict[str, Site]
     defaults: dict[str, DefaultGrant]
     limits: LimitsSection
+    pools: dict[str, Pool] = field(default_factory=dict)
 
     def weights_milli(self) -> dict[str, int]:
         """The weight of each flavour in thousandths."""
@@ -50,11 +56,6 @@ class Policy:
         """The default of the highest tier that the person has and that has one."""
         reached = [name for name in self.tiers if name in self.defaults and eligibility.reaches(name)]
         return self.defaults[reached[-1]] if reached else None
-
-
-def owner_of(person: Person) -> Owner:
-    """The account that pays for a person's sessions."""
-    return Owner(OwnerKind.USER, person.id)
 
 
 class Admission:
@@ -88,7 +89,8 @@ class Admission:
 
     def eligibility(self, person: Person) -> Eligibility:
         """The person's tier, with reasons."""
-        return derive(person.facts, Recorded(), self.policy.tiers)
+        policy = self.policy
+        return derive(person.facts, Recorded(), policy.tiers, sites=policy.sites, terms=None, now=self._clock())
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.
@@ -106,24 +108,37 @@ class Admission:
             environments=policy.environments,
             sites=policy.sites,
             kinds=self._kinds,
+            now=self._clock(),
         )
         return choose(options, wish)
 
     def give_default(self, person: Person) -> None:
-        """Give the present period's default quota, if the person's tier has one and it was not given yet."""
+        """Give the present period's default quota, if the person's tier has one and it was not given yet; and that of the
+        pools that they may use.
+        """
         setting = self.policy.default_for(self.eligibility(person))
-        default = default_of_period(setting, person.id, self._clock()) if setting else None
+        if setting is not None:
+            self._give(setting, owner_of(person), person.id, "default quota of the tier")
+        for name, pool in pools_of(person.facts, self.policy.pools).items():
+            self._give(pool, pool_owner(name), f"pool:{name}", "quota of the pool")
+
+    def _give(self, setting: DefaultGrant | Pool, owner: Owner, ref: str, reason: str) -> None:
+        now = self._clock()
+        with self._database.read() as connection:
+            grants = standing(connection, owner, now).grants
+        default = missing_default(setting, ref, grants, now)
         if default is None:
             return
-        self._ledger.grant(
-            key=default.key,
-            owner=owner_of(person),
-            amount=default.amount,
-            starts_at=default.starts_at,
-            ends_at=default.ends_at,
-            created_by="system",
-            reason="default quota of the tier",
-        )
+        with suppress(KeyTaken):  # somebody gave another amount for this period right now; the next look makes it up
+            self._ledger.grant(
+                key=default.key,
+                owner=owner,
+                amount=default.amount,
+                starts_at=default.starts_at,
+                ends_at=default.ends_at,
+                created_by="system",
+                reason=reason,
+            )
 
     def reserve(self, attempt: str, person: Person, server: Server, wish: Wish, site: str) -> Admitted:
         """Reserve a lease for an attempt.
@@ -133,30 +148,75 @@ class Admission:
         Failure
             Why not; nothing is reserved then.
         """
-        limits, flavour = self.policy.limits, self.policy.flavours[wish.flavour]
-        now = self._clock()
         try:
             self.give_default(person)
-            with self._database.read() as connection:
-                refusal = self.not_in_default(person, wish.flavour, standing(connection, owner_of(person), now))
-            if refusal is not None:
-                raise refusal
-            answer = self._ledger.reserve(
-                attempt=attempt,
-                payer=owner_of(person),
-                place=Place(hub=server.hub, user=server.user, server=server.name, site=site),
-                flavour=wish.flavour,
-                lease=timedelta(minutes=limits.lease_minutes),
-                shortest=timedelta(minutes=limits.shortest_lease_minutes),
-                gauges=Gauges(cpu=flavour.cpu, memory_mib=flavour.memory_gib * 1024, gpu=flavour.gpu),
-                caps=[*self._person_caps(person, server), *self._site_caps(site)],
-                returns_at=self.returns_at(person, now),
-            )
+            answer = self._ledger.reserve(**self._asked(attempt, person, server, wish, site))
         except DatabaseUnavailable as error:
             raise Failure(DATABASE_AWAY) from error
         if isinstance(answer, Denied):
-            raise answer.reasons[0].failure(now)
+            raise answer.reasons[0].failure(self._clock())
         return answer
+
+    def preview(self, person: Person, server: Server, wish: Wish, site: str) -> Admitted | Denied:
+        """What `reserve` would answer now; nothing is kept of it.
+
+        Raises
+        ------
+        Failure
+            If no account may pay, or the database is away.
+        """
+        try:
+            return self._ledger.preview(**self._asked(new_id(), person, server, wish, site))
+        except DatabaseUnavailable as error:
+            raise Failure(DATABASE_AWAY) from error
+
+    def payers(self, person: Person, flavour: str) -> list[Payer]:
+        """The accounts that may pay for a flavour, in the order in which they are asked.
+
+        Raises
+        ------
+        Failure
+            If there is none.
+        """
+        now = self._clock()
+        with self._database.read() as connection:
+            refusal = self.not_in_default(person, flavour, standing(connection, owner_of(person), now))
+        own = [] if refusal else [Payer(owner=owner_of(person), returns_at=self.returns_at(person, now))]
+        pools = [
+            pool_payer(name, pool, period_bounds(pool.period, now)[1])
+            for name, pool in pools_of(person.facts, self.policy.pools).items()
+            if flavour in pool.flavours
+        ]
+        if refusal is not None and not pools:
+            raise refusal
+        return [*own, *pools]
+
+    def caps(self, person: Person, server: Server, wish: Wish, site: str) -> list[Cap]:
+        """The caps that hold whoever pays."""
+        policy, limits = self.policy, self.policy.limits
+        default = policy.default_for(self.eligibility(person))
+        return [
+            *caps_on_person(server.user, default, limits.per_user),
+            *caps_on_all(
+                site, in_language(policy.sites[site].title, site), limits.per_site.get(site),
+                wish.flavour, in_language(policy.flavours[wish.flavour].title, wish.flavour),
+                limits.per_flavour.get(wish.flavour),
+            ),
+        ]  # fmt: skip
+
+    def _asked(self, attempt: str, person: Person, server: Server, wish: Wish, site: str) -> dict[str, Any]:
+        """The arguments of `Ledger.reserve`."""
+        limits, flavour = self.policy.limits, self.policy.flavours[wish.flavour]
+        return {
+            "attempt": attempt,
+            "payers": self.payers(person, wish.flavour),
+            "place": Place(hub=server.hub, user=server.user, server=server.name, site=site),
+            "flavour": wish.flavour,
+            "lease": timedelta(minutes=limits.lease_minutes),
+            "shortest": timedelta(minutes=limits.shortest_lease_minutes),
+            "gauges": Gauges(cpu=flavour.cpu, memory_mib=flavour.memory_gib * 1024, gpu=flavour.gpu),
+            "caps": self.caps(person, server, wish, site),
+        }
 
     def not_in_default(self, person: Person, flavour: str, standing: Standing) -> Failure | None:
         """Why the default quota does not pay for a flavour, where a person has no other quota."""
@@ -172,29 +232,3 @@ class Admission:
         """When the person's next default quota comes."""
         setting = self.policy.default_for(self.eligibility(person))
         return period_bounds(setting.period, now)[1] if setting and setting.amount_hours else None
-
-    def _person_caps(self, person: Person, server: Server) -> list[Cap]:
-        setting = self.policy.default_for(self.eligibility(person))
-        if setting is None or setting.sessions is None:
-            return []
-        reason = Reason(problem=SESSIONS_CAP, resource="sessions")
-        return [Cap(column="user", ref=server.user, gauge="sessions", limit=setting.sessions, reason=reason)]
-
-    def _site_caps(self, site: str) -> list[Cap]:
-        limit = self.policy.limits.per_site.get(site)
-        if limit is None:
-            return []
-        memory = limit.memory_gib * 1024 if limit.memory_gib is not None else None
-        gauges = {"sessions": limit.sessions, "cpu": limit.cpu, "memory_mib": memory, "gpu": limit.gpu}
-        title = in_language(self.policy.sites[site].title)
-        return [
-            Cap(
-                column="site",
-                ref=site,
-                gauge=gauge,
-                limit=most,
-                reason=Reason(problem=SITE_FULL, resource=gauge, scope=title),
-            )
-            for gauge, most in gauges.items()
-            if most is not None
-        ]

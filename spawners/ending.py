@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from federation.clock import Clock
-from quota.ledger import HoldUnknown, Ledger, Settlement
+from quota.answers import Settlement
+from quota.ledger import HoldUnknown, Ledger
 from spawners.backends.base import Life, Observation
 from spawners.sessions import Session, Sessions
 from spawners.tables import EndReason

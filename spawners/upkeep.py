@@ -17,7 +17,8 @@ from federation.clock import Clock
 from federation.database import Database
 from federation.errors import Failure
 from federation.persons import Person
-from quota.ledger import Ledger, NotRenewed
+from quota.answers import NotRenewed
+from quota.ledger import Ledger
 from quota.tables import OPEN_STATES, HoldState, HoldTable
 from spawners.admission import Admission
 from spawners.backends.base import Life, Observation

@@ -1,9 +1,9 @@
-"""What keeps a person from a tier, in words that they read."""
+"""What a tier or a site asks of a person, in words that they read: what they have, and what is missing."""
 
-from federation.i18n import gettext
+from federation.i18n import gettext, moment
 from vetting.eligibility import Check
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_all"]
 
 
 def _(message: str) -> str:
@@ -21,9 +21,29 @@ _TEXTS = {
     "mapping": _("the acceptance of the site"),
     "review": _("a decision of the support team"),
     "mfa": _("a sign-in with a second factor"),
+    "class_seat": _("a seat in a class"),
+    "suspension": _("the end of your suspension"),
+}
+_AND = _(", with ")
+_OR = _("; or ")
+_UNTIL = {
+    "evidence": _("{what} (until {until})"),
+    "terms": _("{what} (of an earlier version; the present one must be accepted before {until})"),
 }
 
 
 def describe(check: Check) -> str:
-    """One check that does not hold, in the present language."""
-    return gettext(_TEXTS[check.field]).format(wanted=check.wanted)
+    """One check, in the present language: something that the person has, or that they miss."""
+    wanted = check.wanted
+    if check.alternatives:
+        alternatives = [describe_all(checks, gettext(_AND)) for checks in check.alternatives]
+        wanted = gettext(_OR).join(alternatives)
+    what = gettext(_TEXTS[check.field]).format(wanted=wanted)
+    if check.until is None:
+        return what
+    return gettext(_UNTIL[check.field]).format(what=what, until=moment(check.until))
+
+
+def describe_all(checks: tuple[Check, ...], between: str = "; ") -> str:
+    """Several checks in one line."""
+    return between.join(map(describe, checks))

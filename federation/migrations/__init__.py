@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 
 from federation.database import Database
 
-__all__ = ["OutdatedSchema", "check", "upgrade"]
+__all__ = ["OutdatedSchema", "check", "known", "upgrade", "version"]
 
 
 _UPGRADE = 0x6E626665640001
@@ -42,13 +42,23 @@ def check(database: Database) -> None:
         If they differ; the message says what to do.
     """
     head = ScriptDirectory.from_config(_configuration()).get_current_head()
-    with database.read() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
+    found = version(database)
     if found != head:
         raise OutdatedSchema(
             f"The federation database is at version {found or 'none'}, this program needs {head}. "
             "Make a backup and run `nbfed db upgrade`; if the database is the newer one, install the newer program."
         )
+
+
+def version(database: Database) -> str | None:
+    """The version of the tables; None where there are none."""
+    with database.read() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def known() -> frozenset[str]:
+    """All versions of the tables that this program can upgrade from, its own included."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_configuration()).walk_revisions())
 
 
 def _configuration() -> Config:

@@ -14,8 +14,8 @@ from federation.settings import in_language
 from hub_config.wiring import House
 from quota.amounts import charge, to_unit_hours
 from quota.statement import Line, Standing, statement
-from spawners.admission import owner_of
 from spawners.options import ANY_SITE
+from spawners.paying import owner_of
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from vetting.eligibility import Eligibility
@@ -303,6 +303,7 @@ class Views:
                 environments=policy.environments,
                 sites=policy.sites,
                 kinds={policy.sites[site].kind for site in self._house.backends},
+                now=self._house.clock(),
             )
         ]
         refusals = [option.why_not for option in options if option.why_not is not None]

@@ -8,8 +8,9 @@ from hub_config.demo.personas import PERSONAS
 from hub_config.settings import Settings
 from hub_config.wiring import House, house
 from quota.amounts import from_unit_hours
-from quota.ledger import Gauges, Place
-from spawners.admission import owner_of
+from quota.answers import Payer, Place
+from quota.capping import Gauges
+from spawners.paying import owner_of
 from spawners.sessions import Server
 from spawners.tables import EndReason
 from vetting.identity import identify
@@ -23,7 +24,7 @@ _BACK = timedelta(days=60)
 def people(parts: House, count: int) -> list[Person]:
     """Researchers, with the default quota of the present period."""
     claims = next(persona.claims for persona in PERSONAS if persona.key == "researcher")
-    facts = identify(claims, provider="demo", issuer=_ISSUER, subject_claim="voperson_id", owns_namespaces=()).facts
+    facts = identify(claims, provider="demo", issuer=_ISSUER, subject_claim="voperson_id", owns_namespaces="any").facts
     with parts.database.write() as connection:
         made = [
             remember(
@@ -60,7 +61,7 @@ def _one_session(parts: House, person: Person) -> None:
         options={}, secret_hash="",
     )  # fmt: skip
     parts.ledger.reserve(
-        attempt=attempt, payer=owner_of(person), flavour="small", lease=timedelta(minutes=45),
+        attempt=attempt, payers=[Payer(owner=owner_of(person))], flavour="small", lease=timedelta(minutes=45),
         place=Place(hub="hub", user=person.user_name, server="past", site="stubs"),
         shortest=timedelta(minutes=5), gauges=Gauges(cpu=1, memory_mib=2048),
     )  # fmt: skip

@@ -22,8 +22,8 @@ from hub_config.settings import Settings, SettingsError
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours
 from quota.statement import standing
-from spawners.admission import owner_of
 from spawners.exchange import EXCHANGE_PATH, ExchangeHandler
+from spawners.paying import owner_of
 from tests.hub_config.conftest import MakeHouse, MakeSettings
 from vetting.settings import Provider
 
@@ -191,7 +191,9 @@ def test_the_default_quota_is_given_at_sign_in(authenticator: FederatedAuthentic
     real = make_house()
     FederatedAuthenticator.house = real
     researcher = next(persona for persona in PERSONAS if persona.key == "researcher")
-    FederatedAuthenticator.provider = Provider(id="demo", issuer=ISSUER, client_id="x", subject_claim="voperson_id")
+    FederatedAuthenticator.provider = Provider(
+        id="demo", issuer=ISSUER, client_id="x", subject_claim="voperson_id", owns_namespaces="any"
+    )
     model = sign_in(authenticator, researcher.claims)
     found = real.admission.person(model["name"])
     sign_in(authenticator, researcher.claims)

@@ -197,8 +197,9 @@ def test_files_that_the_settings_name_must_be_there(tmp_path: Path, monkeypatch:
     keys = ("database.url_file", "identity.providers.check-in.client_secret_file", "federation.terms.files.es")
     assert [line.split(": ")[1] for line in lines] == list(keys)
     (tmp_path / "secrets").mkdir()
-    for file in ("secrets/check-in", "secrets/url", "terms.es.md"):
+    for file in ("secrets/check-in", "terms.es.md"):
         (tmp_path / file).write_text("x")
+    (tmp_path / "secrets" / "url").write_text("postgresql+psycopg://a@b/c")
     assert nbfed("config", "check").exit_code == 0
 
 

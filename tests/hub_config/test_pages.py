@@ -42,7 +42,7 @@ from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
 from quota.page import GrantStanding
 from quota.statement import Standing
-from spawners.admission import owner_of
+from spawners.paying import owner_of
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState, SessionTable
 from tests.hub_config.conftest import MakeHouse

@@ -1,5 +1,6 @@
 """The tables: models and migrations say the same, other versions are refused, and what is written once stays written."""
 
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from federation import migrations
 from federation.audit import AuditTable
 from federation.database import Base, Database
+from federation.outbox import OutboxTable
 from federation.persons import PersonTable
 from quota.tables import EntryTable, GrantTable, HoldTable, RateTable
 from spawners.tables import SessionTable
@@ -27,7 +29,7 @@ from tests.support.books import MINUTE, START, Books, Crash, CrashingDatabase, d
 from tests.support.databases import Databases
 from tests.support.structure import structure
 
-HOUSES = (AuditTable, PersonTable, EntryTable, SessionTable)
+HOUSES = (AuditTable, OutboxTable, PersonTable, EntryTable, SessionTable)
 """One table of each house that has any: so all of them are imported."""
 KEPT = ("audit", "entry", "rate_table")
 """Tables of which no row is ever changed."""
@@ -201,7 +203,8 @@ def eventful(database: Database) -> Books:
     books = open_books(database)
     books.grant(units(36_000))
     books.ledger.revoke(books.grant(units(600)), actor="olga", reason="")
-    books.settle(books.hold(), MINUTE)
+    settled = books.settle(books.hold(), MINUTE).hold
+    books.ledger.correct(settled, amount=-units(10), key="a mistake", actor="olga", reason="")
     books.hold(server="one")
     return books
 
@@ -285,6 +288,7 @@ REPLACEMENTS = [
     pytest.param("entry", {}, id="entry"),
     pytest.param("entry", {"seq": 1000, "WHERE": "kind = 'release'"}, id="entry-that-ends-a-hold"),
     pytest.param("entry", {"seq": 1000, "WHERE": "kind = 'charge'"}, id="entry-that-charges-a-grant"),
+    pytest.param("entry", {"seq": 1000, "WHERE": "key IS NOT NULL"}, id="entry-by-its-key"),
     pytest.param("rate_table", {}, id="rate"),
     pytest.param("rate_table", {"rowid": 1, "version": 7}, id="rate-by-its-number"),
     pytest.param("grant", {}, id="grant"),
@@ -309,6 +313,22 @@ def test_sqlite_replaces_no_row_of_it(database: Database, words: str, table: str
     with pytest.raises(IntegrityError, match=f"rows of {table} are never changed"):
         execute(database, f'{words} INTO "{table}" ({names}) VALUES ({", ".join(f":{name}" for name in row)})', **row)
     assert dump(database) == before
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("table", [*KEPT, "grant"])
+def test_sqlite_looks_for_a_row_to_be_replaced_by_its_keys_however_many_there_are(
+    database: Database, table: str
+) -> None:
+    with database.read() as connection:
+        name = {"name": f"{table}_no_replace"}
+        trigger = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = :name"), name).scalar_one()
+        search = re.search(r"WHEN EXISTS \((.*)\) BEGIN", trigger)
+        assert search
+        question, count = re.subn(r'NEW\."?\w+"?', "?", search[1])
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", (None,) * count).all()
+    assert any("SEARCH" in row[3] for row in plan)
+    assert not any("SCAN" in row[3] for row in plan)
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])

@@ -17,9 +17,10 @@ from federation.commands import plain
 from federation.ids import new_id, reference
 from federation.persons import Person
 from quota import commands
+from quota.answers import Admitted, Payer, Place
+from quota.capping import Gauges
 from quota.commands import unit_hours
-from quota.ledger import Admitted, Gauges, Place
-from quota.page import Owner
+from quota.owners import Owner
 from quota.tables import GrantTable, OwnerKind
 from tests.hub_config.test_cli import NOW, Commands
 from tests.support.databases import Databases, locked
@@ -319,7 +320,7 @@ def test_an_unknown_grant_is_not_revoked(nbfed: Commands, ines: Person, grant_id
 def reserve(nbfed: Commands, person: Person, server: str = "", flavour: str = "small") -> str:
     attempt = new_id()
     admitted = nbfed.house.ledger.reserve(
-        attempt=attempt, payer=Owner(OwnerKind.USER, person.id),
+        attempt=attempt, payers=[Payer(owner=Owner(OwnerKind.USER, person.id))],
         place=Place(hub="hub", user=person.user_name, server=server, site="here"),
         flavour=flavour, lease=HOUR, shortest=timedelta(minutes=5), gauges=Gauges(),
     )  # fmt: skip

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from federation.database import Database
+from quota.answers import Admitted
+from quota.capping import Cap, Scope
 from quota.errors import SITE_FULL
-from quota.ledger import Admitted, Cap, Ledger
+from quota.ledger import Ledger
 from quota.reasons import Reason
 from quota.tables import HoldState, HoldTable
 from tests.support.books import ANN, ANNA, MINUTE, START, Books, MovableClock, discrepancies, open_books, units
@@ -101,7 +103,7 @@ def test_one_attempt_that_is_reserved_by_many_is_one_hold_and_one_answer(books: 
 
 
 def test_a_cap_on_a_site_holds_for_people_with_different_accounts(books: Books) -> None:
-    cap = Cap(column="site", ref="here", gauge="sessions", limit=3, reason=Reason(problem=SITE_FULL))
+    cap = Cap(scope=Scope.SITE, ref="here", gauge="sessions", limit=3, reason=Reason(problem=SITE_FULL))
     for owner in (ANN, ANNA):
         books.grant(units(36_000), owner)
     answers = together(

@@ -5,10 +5,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from quota.defaults import DefaultOfPeriod, default_of_period, period_bounds
+from quota.defaults import DefaultOfPeriod, missing_default, period_bounds
+from quota.page import GrantStanding
 from quota.settings import DefaultGrant
 
 DAY = timedelta(days=1)
@@ -49,7 +50,7 @@ def test_periods_are_those_of_utc_wherever_the_clock_is() -> None:
 
 
 @pytest.mark.parametrize("period", PERIODS)
-@given(now=st.timedeltas(-100 * 365 * DAY, 100 * 365 * DAY).map(lambda since: at("2026-03-02") + since))
+@drawn(now=st.timedeltas(-100 * 365 * DAY, 100 * 365 * DAY).map(lambda since: at("2026-03-02") + since))
 def test_periods_follow_each_other_without_gap_or_overlap(period: str, now: datetime) -> None:
     starts_at, ends_at = period_bounds(period, now)
     assert starts_at <= now < ends_at
@@ -65,7 +66,7 @@ def test_a_time_without_zone_and_an_unknown_period_are_refused() -> None:
 
 
 def test_the_default_is_for_the_whole_period_whenever_it_is_first_given() -> None:
-    assert default_of_period(setting(), "ines", at("2026-03-17T15:20")) == DefaultOfPeriod(
+    assert missing_default(setting(), "ines", (), at("2026-03-17T15:20")) == DefaultOfPeriod(
         key="default:month:2026-03-01:ines",
         amount=100 * 3_600_000,
         starts_at=at("2026-03-01"),
@@ -74,12 +75,47 @@ def test_the_default_is_for_the_whole_period_whenever_it_is_first_given() -> Non
 
 
 def test_no_default_where_the_tier_gets_nothing() -> None:
-    assert default_of_period(setting(amount_hours=0), "ines", at("2026-03-17")) is None
+    assert missing_default(setting(amount_hours=0), "ines", (), at("2026-03-17")) is None
+
+
+def given(amount: int, *, active: bool = True, is_default: bool = True) -> GrantStanding:
+    return GrantStanding(
+        id=str(amount), amount=amount, left=amount, starts_at=at("2026-03-01"), ends_at=at("2026-04-01"),
+        active=active, taken_in=True, is_default=is_default, reason="",
+    )  # fmt: skip
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("grants", "amount"),
+    [
+        pytest.param([given(100 * HOUR)], None, id="given-already"),
+        pytest.param([given(200 * HOUR)], None, id="the-setting-shrank-and-what-was-given-stays"),
+        pytest.param([given(60 * HOUR)], 40 * HOUR, id="the-setting-grew-or-the-tier-rose-and-the-difference-is-given"),
+        pytest.param([given(60 * HOUR), given(40 * HOUR)], None, id="the-difference-was-given-already"),
+        pytest.param([given(100 * HOUR, active=False)], 100 * HOUR, id="that-of-the-period-before-does-not-count"),
+        pytest.param([given(500 * HOUR, is_default=False)], 100 * HOUR, id="other-grants-do-not-count"),
+    ],
+)
+def test_of_the_default_is_given_what_is_missing(grants: list[GrantStanding], amount: int | None) -> None:
+    default = missing_default(setting(), "ines", grants, at("2026-03-17"))
+    assert (default.amount if default else None) == amount
+
+
+def test_a_difference_has_a_key_of_its_own() -> None:
+    first, difference = (
+        missing_default(setting(), "ines", grants, at("2026-03-17")) for grants in ([], [given(60 * HOUR)])
+    )
+    assert first is not None
+    assert difference is not None
+    assert difference.key == f"{first.key}:{100 * HOUR}"
 
 
 def test_the_key_is_the_same_all_through_a_period_and_another_in_the_next() -> None:
     keys = [
-        default_of_period(setting(), "ines", at(f"2026-{month:02}-{day:02}")).key  # type: ignore[union-attr]
+        missing_default(setting(), "ines", (), at(f"2026-{month:02}-{day:02}")).key  # type: ignore[union-attr]
         for month in range(1, 13)
         for day in (1, 14, 28)
     ]
@@ -90,7 +126,7 @@ def test_the_key_is_the_same_all_through_a_period_and_another_in_the_next() -> N
 def test_the_key_is_of_one_person_and_one_kind_of_period() -> None:
     now = at("2026-06-01")  # a Monday, and the first of a month
     keys = {
-        default_of_period(setting(period=period), person, now).key  # type: ignore[union-attr]
+        missing_default(setting(period=period), person, (), now).key  # type: ignore[union-attr]
         for period in PERIODS
         for person in ("ines", "ana")
     }

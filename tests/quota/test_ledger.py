@@ -10,6 +10,8 @@ import pytest
 
 from federation.audit import Act, AuditTable
 from federation.database import Database, DatabaseUnavailable
+from quota.answers import Admitted, Denied, NotRenewed, Payer, Place, Renewed, Settlement
+from quota.capping import Cap, Gauges, Scope
 from quota.errors import (
     GRANT_ENDED,
     NO_GRANT,
@@ -20,20 +22,11 @@ from quota.errors import (
     SESSIONS_CAP,
     SITE_FULL,
 )
-from quota.ledger import (
-    Admitted,
-    Cap,
-    Denied,
-    Gauges,
-    HoldUnknown,
-    Ledger,
-    NotRenewed,
-    Place,
-    Renewed,
-    Settlement,
-)
-from quota.page import Owner, Page, open_page
+from quota.granting import GrantUnknown, KeyTaken
+from quota.ledger import HoldUnknown, Ledger
+from quota.owners import Owner
 from quota.reasons import Reason
+from quota.shelf import StalePage, open_page
 from quota.tables import OPEN_STATES, BalanceTable, EntryKind, GrantBalanceTable, HoldState, OwnerKind
 from tests.support.books import (
     ANN,
@@ -87,10 +80,22 @@ def test_a_grant_counts_from_its_start_to_its_end(books: Books) -> None:
     assert reasons(books.reserve()) == codes(GRANT_ENDED)
 
 
-def test_the_same_key_again_gives_nothing_more_whatever_else_is_said(books: Books) -> None:
+def test_the_same_key_again_gives_nothing_more(books: Books) -> None:
     given = books.grant(units(100), key="same")
     before = books.dump()
-    assert books.grant(units(900), ANNA, key="same", begins=DAY) == given
+    assert books.grant(units(100), key="same", begins=DAY) == given
+    assert books.dump() == before
+
+
+@pytest.mark.parametrize(
+    ("owner", "amount"), [pytest.param(ANNA, 100, id="another-owner"), pytest.param(ANN, 900, id="another-amount")]
+)
+def test_one_key_for_two_grants_is_refused_and_names_the_first(books: Books, owner: Owner, amount: int) -> None:
+    given = books.grant(units(100), key="same")
+    before = books.dump()
+    with pytest.raises(KeyTaken) as refused:
+        books.grant(units(amount), owner, key="same")
+    assert refused.value.grant == given
     assert books.dump() == before
 
 
@@ -145,7 +150,10 @@ def test_every_grant_and_revocation_is_in_the_audit_trail_with_who_and_why(books
     books.ledger.revoke(grant, actor="olga", reason="left\nthe project")
     added, revoked = books.rows(AuditTable)
     assert (added.act, added.actor, added.target) == (Act.GRANT_ADDED, "operator", grant)
-    assert added.details == {"owner": "user:ann", "amount_milli_unit_seconds": units(100)}
+    assert added.details == {
+        "owner": "user:ann", "amount_milli_unit_seconds": units(100), "priority": 0,
+        "starts_at": "2026-03-02T09:00:00.000000+00:00", "ends_at": "2026-04-01T09:00:00.000000+00:00",
+    }  # fmt: skip
     assert (revoked.act, revoked.actor, revoked.target) == (Act.GRANT_REVOKED, "olga", grant)
     assert revoked.reason == "left\\x0athe project"
 
@@ -157,7 +165,7 @@ def test_revoking_twice_is_once_and_an_unknown_grant_is_said_to_be(books: Books)
     books.clock.move(HOUR)
     books.ledger.revoke(grant, actor="otto", reason="second")
     assert books.dump() == before
-    with pytest.raises(HoldUnknown):
+    with pytest.raises(GrantUnknown):
         books.ledger.revoke("no-such-grant", actor="olga", reason="")
 
 
@@ -371,7 +379,7 @@ def test_all_reasons_are_given_the_one_to_act_on_first(books: Books) -> None:
     books.grant(units(400))
     books.hold(lease=5 * MINUTE, server="one")
     full = Reason(problem=SESSIONS_CAP, resource="sessions")
-    cap = Cap(column="user", ref="ann", gauge="sessions", limit=1, reason=full)
+    cap = Cap(scope=Scope.USER, ref="ann", gauge="sessions", limit=1, reason=full)
     assert reasons(books.reserve(server="one", caps=(cap,))) == codes(SERVER_BUSY, SESSIONS_CAP, QUOTA_HELD)
 
 
@@ -433,7 +441,7 @@ def test_a_grant_that_ended_before_it_was_revoked_ended_at_its_end(books: Books)
 
 
 def cap(gauge: str, limit: int, *, column: str = "site", ref: str = "here") -> Cap:
-    return Cap(column=column, ref=ref, gauge=gauge, limit=limit, reason=Reason(problem=SITE_FULL, resource=gauge))
+    return Cap(scope=Scope(column), ref=ref, gauge=gauge, limit=limit, reason=Reason(problem=SITE_FULL, resource=gauge))
 
 
 @pytest.mark.parametrize(
@@ -858,14 +866,12 @@ def test_a_page_that_somebody_else_wrote_meanwhile_is_not_saved(books: Books) ->
     before = books.dump()
 
     def write_twice() -> None:
-        with books.database.write() as connection:
-            first = Page(connection, account, START, "first")
+        with books.database.write() as connection, open_page(connection, account, START, "first") as first:
+            first.post(EntryKind.LAPSE, -1)
             with open_page(connection, account, START, "second") as second:
                 second.post(EntryKind.LAPSE, -1)
-            first.post(EntryKind.LAPSE, -1)
-            first.save()
 
-    with pytest.raises(RuntimeError, match="another transaction"):
+    with pytest.raises(StalePage, match="another transaction"):
         write_twice()
     assert books.dump() == before
 
@@ -876,8 +882,8 @@ CALLS = {
     ),
     "revoke": lambda ledger, grant: ledger.revoke(grant, actor="olga", reason=""),
     "reserve": lambda ledger, grant: ledger.reserve(
-        attempt="new", payer=ANN, place=Place(hub="hub", user="ann", server="new", site="here"), flavour="small",
-        lease=LEASE, shortest=MINUTE, gauges=Gauges(),
+        attempt="new", payers=[Payer(owner=ANN)], place=Place(hub="hub", user="ann", server="new", site="here"),
+        flavour="small", lease=LEASE, shortest=MINUTE, gauges=Gauges(),
     ),
     "started": lambda ledger, grant: ledger.started("held", started_at=START),
     "unknown": lambda ledger, grant: ledger.unknown("running"),

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from federation.database import Database
-from quota.ledger import Admitted, Denied
-from quota.page import Owner
+from quota.answers import Admitted, Denied
+from quota.owners import Owner
 from quota.statement import Standing, Statement, statement
 from quota.tables import OwnerKind
 from tests.support.books import ANN, ANNA, MINUTE, START, Books, open_books, units

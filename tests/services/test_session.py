@@ -11,7 +11,7 @@ import pytest
 
 from federation.persons import find_by_user_name
 from quota.statement import Line, statement
-from spawners.admission import owner_of
+from spawners.paying import owner_of
 from spawners.sessions import Server
 from spawners.tables import EndReason
 from tests.support.person import Kernel, Person

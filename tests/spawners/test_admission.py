@@ -11,12 +11,14 @@ from federation.i18n import use_language
 from federation.persons import Person
 from federation.settings import LocalSite
 from quota.amounts import from_unit_hours
+from quota.answers import Admitted
 from quota.errors import NOT_IN_DEFAULT, QUOTA_SPENT, QUOTA_USED_UP, SERVER_BUSY, SESSIONS_CAP, SITE_FULL
-from quota.ledger import Admitted, Ledger
+from quota.ledger import Ledger
 from quota.settings import DefaultGrant, LimitsSection
 from quota.tables import GrantTable, HoldTable
-from spawners.admission import Admission, owner_of
+from spawners.admission import Admission
 from spawners.errors import PERSON_UNKNOWN
+from spawners.paying import owner_of
 from spawners.sessions import Server
 from tests.support.books import MINUTE, START, MovableClock
 from tests.support.fakes import COMMUNITY, HUB, Installation, policy, with_limit

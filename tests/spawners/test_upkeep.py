@@ -15,8 +15,8 @@ from federation.persons import Facts, Person, PersonTable, remember
 from quota.amounts import from_unit_hours
 from quota.settings import DefaultGrant
 from quota.tables import EntryTable, HoldState, HoldTable
-from spawners.admission import owner_of
 from spawners.backends.base import Life, Observation
+from spawners.paying import owner_of
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from spawners.upkeep import Decision, Rules, Situation, decide

@@ -1,6 +1,5 @@
 """Books for a test: a clock that is moved by hand, accounts with grants, holds, and a look at everything at once."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,23 +12,18 @@ from sqlalchemy import Connection, event, select
 from federation import migrations
 from federation.database import Database
 from federation.persons import Facts, Person, remember
-from quota import rates
-from quota.amounts import whole_seconds
-from quota.ledger import Admitted, Cap, Denied, Gauges, Ledger, Place
-from quota.page import Owner
+from quota import rates, verify
+from quota.answers import Admitted, Denied, Payer, Place
+from quota.capping import Cap, Gauges
+from quota.ledger import Ledger
+from quota.owners import Owner
 from quota.statement import Standing, standing
 from quota.tables import (
-    OPEN_STATES,
     AccountTable,
     BalanceTable,
-    EntryKind,
     EntryTable,
-    GrantBalanceTable,
-    GrantTable,
-    HoldState,
     HoldTable,
     OwnerKind,
-    RateTable,
 )
 from tests.support.structure import Rows, dump
 
@@ -180,8 +174,8 @@ class Books:
         attempt = attempt or f"attempt-{next(self._numbers)}"
         place = Place(hub=hub, user=user or owner.ref, server=f"of-{attempt}" if server is None else server, site=site)
         return self.ledger.reserve(
-            attempt=attempt, payer=owner, place=place, flavour=flavour, lease=lease, shortest=shortest,
-            gauges=gauges or Gauges(), caps=caps, returns_at=returns_at,
+            attempt=attempt, payers=[Payer(owner=owner, returns_at=returns_at)], place=place, flavour=flavour,
+            lease=lease, shortest=shortest, gauges=gauges or Gauges(), caps=caps,
         )  # fmt: skip
 
     def hold(self, owner: Owner = ANN, **options: Any) -> str:
@@ -219,7 +213,7 @@ class Books:
 
     def balance(self, owner: Owner = ANN) -> tuple[int, int, int]:
         """Granted, used, held."""
-        (row,) = self.rows(BalanceTable, BalanceTable.account_id == self._account(owner))
+        (row,) = self.rows(BalanceTable, BalanceTable.account_id == self.account(owner))
         return row.granted, row.used, row.held
 
     def standing(self, owner: Owner = ANN) -> Standing:
@@ -231,7 +225,8 @@ class Books:
         """Every row of every table."""
         return dump(self.database)
 
-    def _account(self, owner: Owner) -> int:
+    def account(self, owner: Owner) -> int:
+        """The number of an owner's account."""
         where = (AccountTable.owner_kind == owner.kind.value, AccountTable.owner_ref == owner.ref)
         return int(self.rows(AccountTable, *where)[0].id)
 
@@ -248,111 +243,7 @@ def open_books(database: Database, *, weights_milli: Mapping[str, int] = WEIGHTS
 # --- what always holds ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Everything:
-    """All rows that the books are made of, read in one view."""
-
-    balances: list[Any]
-    grants: dict[str, Any]
-    left: dict[str, Any]
-    holds: dict[str, Any]
-    entries: list[Any]
-    rates: dict[tuple[int, str], int]
-
-    def total(self, *kinds: EntryKind, **of: Any) -> int:
-        """The sum of the entries of these kinds whose columns have these values."""
-        wanted = {kind.value for kind in kinds}
-        return sum(
-            entry.amount
-            for entry in self.entries
-            if entry.kind in wanted and all(getattr(entry, column) == value for column, value in of.items())
-        )
-
-
 def discrepancies(database: Database) -> list[str]:
     """Everything in the books that cannot be true; empty if they are right."""
     with database.read() as connection:
-        tables = (BalanceTable, GrantTable, GrantBalanceTable, HoldTable, EntryTable, RateTable)
-        balances, grants, left, holds, entries, published = (
-            list(connection.execute(select(table.__table__))) for table in tables
-        )
-    books = _Everything(
-        balances=balances,
-        grants={grant.id: grant for grant in grants},
-        left={row.grant_id: row for row in left},
-        holds={hold.id: hold for hold in holds},
-        entries=entries,
-        rates={(rate.version, rate.flavour): rate.weight_milli for rate in published},
-    )
-    return [*_of_balances(books), *_of_grants(books), *_of_holds(books), *_of_entries(books)]
-
-
-def _of_balances(books: _Everything) -> Iterator[str]:
-    for row in books.balances:
-        of = {"account_id": row.account_id}
-        sums = (
-            books.total(EntryKind.GRANT, EntryKind.LAPSE, **of),
-            books.total(EntryKind.CHARGE, EntryKind.OVERRUN, **of),
-            books.total(EntryKind.HOLD, EntryKind.RENEW, EntryKind.RELEASE, **of),
-        )
-        if sums != (row.granted, row.used, row.held):
-            yield f"account {row.account_id}: entries say {sums}, balance {(row.granted, row.used, row.held)}"
-        is_open = {state.value for state in OPEN_STATES}
-        opened = sum(h.amount for h in books.holds.values() if h.account_id == row.account_id and h.state in is_open)
-        if opened != row.held:
-            yield f"account {row.account_id}: open holds of {opened}, {row.held} held"
-        overrun = books.total(EntryKind.OVERRUN, **of)
-        if overrun < 0:
-            yield f"account {row.account_id}: more overruns were covered than made ({overrun})"
-        if row.granted - row.used - row.held < -overrun:
-            yield f"account {row.account_id}: {row.granted} granted, {row.used} used, {row.held} held, {overrun} overrun"
-        left = sum(g.amount - g.charged - g.lapsed for g in books.left.values() if g.account_id == row.account_id)
-        if left < row.held:
-            yield f"account {row.account_id}: {row.held} held, but only {left} left of its grants"
-        if overrun and left > row.held:
-            yield f"account {row.account_id}: {overrun} overrun, although {left - row.held} is free"
-
-
-def _of_grants(books: _Everything) -> Iterator[str]:
-    for row in books.left.values():
-        of = {"grant_id": row.grant_id}
-        charged, lapsed = books.total(EntryKind.CHARGE, **of), -books.total(EntryKind.LAPSE, **of)
-        given = books.total(EntryKind.GRANT, **of)
-        if (row.amount, row.charged, row.lapsed) != (given, charged, lapsed):
-            yield f"grant {row.grant_id}: entries say {(given, charged, lapsed)}, not {row}"
-        if row.amount != books.grants[row.grant_id].amount:
-            yield f"grant {row.grant_id}: {row.amount}, but {books.grants[row.grant_id].amount} was given"
-
-
-def _of_holds(books: _Everything) -> Iterator[str]:
-    for hold in books.holds.values():
-        of = {"hold_id": hold.id}
-        if books.rates[hold.rate_version, hold.flavour] != hold.weight_milli:
-            yield f"hold {hold.id}: weight {hold.weight_milli} is not that of version {hold.rate_version}"
-        set_aside = books.total(EntryKind.HOLD, EntryKind.RENEW, **of)
-        if set_aside != hold.amount:
-            yield f"hold {hold.id}: {hold.amount}, entries say {set_aside}"
-        given_back = -books.total(EntryKind.RELEASE, **of)
-        spent = books.total(EntryKind.CHARGE, EntryKind.OVERRUN, **of)
-        if hold.state in OPEN_STATES:
-            if given_back or spent or hold.charged is not None:
-                yield f"hold {hold.id} is {hold.state}, but {given_back} given back, {spent} spent, {hold.charged=}"
-            continue
-        seconds = whole_seconds(hold.ended_at - hold.started_at) if hold.state == HoldState.SETTLED else 0
-        if hold.charged != seconds * hold.weight_milli or hold.charged != spent or given_back != set_aside:
-            yield f"hold {hold.id}: {hold.charged=} for {seconds} s, {spent} spent, {given_back} of {set_aside} back"
-
-
-def _of_entries(books: _Everything) -> Iterator[str]:
-    terminal = (EntryKind.RELEASE, EntryKind.CHARGE, EntryKind.OVERRUN)
-    seen: dict[tuple[str, str | None, str], int] = defaultdict(int)
-    for entry in books.entries:
-        if entry.hold_id is not None and entry.kind in terminal:
-            seen[entry.hold_id, entry.grant_id, entry.kind] += 1
-        if entry.amount == 0:
-            yield f"entry {entry.seq} says nothing"
-        if entry.hold_id is not None and books.holds[entry.hold_id].account_id != entry.account_id:
-            yield f"entry {entry.seq} is in another account than its hold {entry.hold_id}"
-        if entry.grant_id is not None and books.grants[entry.grant_id].account_id != entry.account_id:
-            yield f"entry {entry.seq} is in another account than its grant {entry.grant_id}"
-    yield from (f"{times} entries {key}" for key, times in seen.items() if times > 1)
+        return list(verify.discrepancies(connection))

@@ -142,13 +142,15 @@ def postgres_or_skip() -> None:
 def locked(database: Database) -> Iterator[None]:
     """Another process is writing, and nobody else can: they can only read."""
     other = Database(database.url)
-    with suppress(_Undone), other.write() as connection:
-        if not database.is_sqlite:
-            names = ", ".join(f'"{name}"' for name in tables_of(connection))
-            connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
-        yield
-        raise _Undone
-    other.dispose()
+    try:
+        with suppress(_Undone), other.write() as connection:
+            if not database.is_sqlite:
+                names = ", ".join(f'"{name}"' for name in tables_of(connection))
+                connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+            yield
+            raise _Undone
+    finally:
+        other.dispose()
 
 
 class _Undone(Exception):

@@ -12,7 +12,7 @@ from federation.database import Database
 from federation.ids import new_id
 from federation.persons import Person
 from federation.settings import Environment, Flavour, LocalSite
-from quota.settings import DefaultGrant, LimitsSection, SiteLimit
+from quota.settings import DefaultGrant, Limit, LimitsSection
 from spawners.admission import Admission, Policy
 from spawners.backends.base import Life, Observation
 from spawners.backends.child import Child
@@ -53,7 +53,7 @@ def policy(**changes: Any) -> Policy:
 
 def with_limit(**limit: int) -> LimitsSection:
     """Limits with a cap on the site `here`."""
-    return LimitsSection(per_site={"here": SiteLimit(**limit)})
+    return LimitsSection(per_site={"here": Limit(**limit)})
 
 
 @dataclass

@@ -1,0 +1,106 @@
+"""Caps: limits on what open holds occupy at the same time, for a user, a group, a site or a flavour.
+
+What is in use is counted from the open holds each time, so there is no second counter that could drift. Before it
+counts, a transaction passes the gate of each cap, which lets one through at a time until it commits: on PostgreSQL an
+advisory lock, on SQLite the write lock that it has anyway. Gates are passed in one order, so nobody waits in a circle.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, func, select, text
+
+from quota.reasons import Reason
+from quota.tables import OPEN_STATES, AccountTable, HoldTable
+
+__all__ = ["GAUGES", "Cap", "Gauges", "Scope", "exceeded", "pass_gates"]
+
+GAUGES = ("sessions", "cpu", "memory_mib", "gpu")
+_OPEN = tuple(state.value for state in OPEN_STATES)
+_GATES = text("SELECT pg_advisory_xact_lock(gate) FROM (SELECT unnest(CAST(:gates AS bigint[])) AS gate ORDER BY 1) g")
+
+
+class Scope(StrEnum):
+    """Whose open holds a cap adds up."""
+
+    USER = "user"
+    GROUP = "group"  # those that a group's account pays for
+    SITE = "site"
+    FLAVOUR = "flavour"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gauges:
+    """What a session occupies while its hold is open."""
+
+    sessions: int = 1
+    cpu: int = 0
+    memory_mib: int = 0
+    gpu: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cap:
+    """A limit on one gauge (of `GAUGES`) within a scope; `ref` is the hub user, the group, the site or the flavour.
+
+    `reason` is what the refusal says; what is used and the limit are filled in.
+    """
+
+    scope: Scope
+    ref: str
+    gauge: str
+    limit: int
+    reason: Reason
+
+
+def pass_gates(connection: Connection, caps: Sequence[Cap]) -> None:
+    """Wait until nobody else counts for the same caps. Before any other lock of the transaction."""
+    if caps and connection.dialect.name == "postgresql":
+        connection.execute(_GATES, {"gates": sorted({_gate(cap) for cap in caps})})
+
+
+def exceeded(connection: Connection, caps: Sequence[Cap], gauges: Gauges) -> list[Reason]:
+    """The reasons of those caps that one more session of these gauges would exceed."""
+    wanted = [cap for cap in caps if getattr(gauges, cap.gauge)]
+    if not wanted:
+        return []
+    query = _counting(tuple((cap.scope, cap.gauge) for cap in wanted))
+    used = connection.execute(query, {f"ref_{n}": cap.ref for n, cap in enumerate(wanted)}).one()
+    return [
+        replace(cap.reason, used=int(now), limit=cap.limit, needed=getattr(gauges, cap.gauge))
+        for cap, now in zip(wanted, used, strict=True)
+        if now + getattr(gauges, cap.gauge) > cap.limit
+    ]
+
+
+@cache
+def _counting(shapes: tuple[tuple[Scope, str], ...]) -> Select[Any]:
+    """One row with a sum for each of (scope, gauge)."""
+    return select(*(_sum(scope, gauge, f"ref_{n}").label(f"sum_{n}") for n, (scope, gauge) in enumerate(shapes)))
+
+
+def _sum(scope: Scope, gauge: str, ref: str) -> Any:
+    total = select(func.coalesce(func.sum(getattr(HoldTable, f"gauge_{gauge}")), 0)).where(HoldTable.state.in_(_OPEN))
+    match scope:
+        case Scope.USER:
+            total = total.where(HoldTable.user == bindparam(ref))
+        case Scope.SITE:
+            total = total.where(HoldTable.site == bindparam(ref))
+        case Scope.FLAVOUR:
+            total = total.where(HoldTable.flavour == bindparam(ref))
+        case Scope.GROUP:
+            pays = AccountTable.id == HoldTable.account_id
+            total = total.join(AccountTable, pays).where(
+                AccountTable.owner_kind == scope.value, AccountTable.owner_ref == bindparam(ref)
+            )
+    return total.scalar_subquery()
+
+
+def _gate(cap: Cap) -> int:
+    """A number for the advisory lock of a cap's scope; two scopes that share one only wait for each other."""
+    digest = hashlib.sha256(f"{cap.scope}:{cap.ref}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

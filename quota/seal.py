@@ -1,0 +1,31 @@
+"""The seal of an account: one SHA-256 over all of its entries, in their order.
+
+Each entry is hashed together with the seal before it, so an entry that was changed, removed, added or moved by hand
+gives another seal than the one that the balance keeps. `quota.verify` computes it anew from the entries. It does not
+keep out somebody who rewrites entries and seal together: keep backups where that person cannot reach them.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from federation.clock import as_utc
+
+__all__ = ["EMPTY", "sealed"]
+
+EMPTY = ""
+"""Of an account without entries."""
+
+_SEALED = ("account_id", "hold_id", "grant_id", "kind", "amount", "at", "actor", "reason", "key")
+
+
+def sealed(seal: str, entry: Mapping[str, Any]) -> str:
+    """The seal after one more entry: 64 hexadecimal digits."""
+    facts = [_plain(entry[column]) for column in _SEALED]
+    return hashlib.sha256(f"{seal}\n{json.dumps(facts, ensure_ascii=True)}".encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return as_utc(value).isoformat(timespec="microseconds") if isinstance(value, datetime) else value

@@ -1,0 +1,156 @@
+"""Takes pages out of the database, locked, and puts them back.
+
+Locks are taken in one order everywhere: first the gates of caps (`quota.capping`), then the hold, then balances by
+account number. A page is put back by compare-and-swap on the balance's generation as well, so that no two writers can
+build on the same sums even where a lock was forgotten. The statements are made once: composing them anew costs more
+than running them.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, tuple_, update
+
+from quota.owners import UNIT, Owner
+from quota.page import DEFAULT_KEY, GrantStanding, Page
+from quota.tables import AccountTable, BalanceTable, EntryTable, GrantBalanceTable, GrantTable, OwnerKind
+
+__all__ = ["StalePage", "grants_of", "open_page", "pages_of", "put_back", "standings"]
+
+_BALANCES = (
+    select(BalanceTable.__table__, AccountTable.owner_kind, AccountTable.owner_ref)
+    .join_from(BalanceTable, AccountTable, AccountTable.id == BalanceTable.account_id)
+    .order_by(BalanceTable.account_id)
+    .with_for_update(of=BalanceTable)
+)
+_BALANCE = _BALANCES.where(BalanceTable.account_id == bindparam("account"))
+_BALANCES_OF = _BALANCES.where(
+    AccountTable.unit == UNIT,
+    tuple_(AccountTable.owner_kind, AccountTable.owner_ref).in_(bindparam("owners", expanding=True)),
+)
+
+_TAKEN_IN = GrantBalanceTable.grant_id.is_not(None)
+_LEFT = GrantTable.amount - func.coalesce(GrantBalanceTable.charged + GrantBalanceTable.lapsed, 0)
+_STANDINGS = select(GrantTable.__table__, _LEFT.label("left"), _TAKEN_IN.label("taken_in")).outerjoin_from(
+    GrantTable, GrantBalanceTable, GrantBalanceTable.grant_id == GrantTable.id
+)
+_GRANTS = (
+    _STANDINGS.where(GrantTable.account_id == bindparam("account"))
+    # Those that no write has taken in yet count as well: what people read does not wait for their next start.
+    .where(or_(_TAKEN_IN, and_(GrantTable.starts_at <= bindparam("at"), GrantTable.revoked_at.is_(None))))
+    .where(or_(GrantTable.ends_at > bindparam("at"), _LEFT > 0))
+    .order_by(GrantTable.ends_at, GrantTable.priority.desc(), GrantTable.id)
+)
+
+_BEGIN_GRANT = insert(GrantBalanceTable)
+_CHANGE_GRANT = (
+    update(GrantBalanceTable)
+    .where(GrantBalanceTable.grant_id == bindparam("grant"))
+    .values(
+        charged=GrantBalanceTable.charged + bindparam("more_charged"),
+        lapsed=GrantBalanceTable.lapsed + bindparam("more_lapsed"),
+    )
+)
+_ADD_ENTRIES = insert(EntryTable)
+_PUT_BACK = (
+    update(BalanceTable)
+    .where(BalanceTable.account_id == bindparam("account"), BalanceTable.generation == bindparam("before"))
+    .values(
+        granted=bindparam("new_granted"),
+        used=bindparam("new_used"),
+        held=bindparam("new_held"),
+        seal=bindparam("new_seal"),
+        generation=bindparam("before") + 1,
+    )
+)
+
+
+class StalePage(RuntimeError):
+    """Another transaction changed the account while this one worked on its page."""
+
+
+def pages_of(connection: Connection, owners: Sequence[Owner], at: datetime, actor: str) -> dict[Owner, Page]:
+    """The pages of those owners who have an account, locked in the order of their accounts, grants up to date."""
+    wanted = [(owner.kind.value, owner.ref) for owner in owners]
+    rows = connection.execute(_BALANCES_OF, {"owners": wanted}).all()
+    return {Owner(OwnerKind(row.owner_kind), row.owner_ref): _page(connection, row, at, actor) for row in rows}
+
+
+@contextmanager
+def open_page(connection: Connection, account_id: int, at: datetime, actor: str) -> Iterator[Page]:
+    """The page of an account, locked, with its grants up to date; put back at the end of the block."""
+    row = connection.execute(_BALANCE, {"account": account_id}).one()
+    page = _page(connection, row, at, actor)
+    yield page
+    page.update_grants()
+    put_back(connection, page)
+
+
+def put_back(connection: Connection, page: Page) -> None:
+    """Write what was posted; nothing if nothing was.
+
+    Raises
+    ------
+    StalePage
+        If somebody else wrote the balance since the page was opened.
+    """
+    if not page.entries:
+        return
+    given = {grant.id: grant.amount for grant in page.grants}
+    begun = [
+        {"grant_id": grant, "account_id": page.account_id, "amount": given[grant], "charged": 0, "lapsed": 0}
+        for grant, change in page.changes.items()
+        if change.begun
+    ]
+    changed = [
+        {"grant": grant, "more_charged": change.charged, "more_lapsed": change.lapsed}
+        for grant, change in page.changes.items()
+        if change.charged or change.lapsed
+    ]
+    if begun:
+        connection.execute(_BEGIN_GRANT, begun)
+    if changed:
+        connection.execute(_CHANGE_GRANT, changed)
+    connection.execute(_ADD_ENTRIES, page.entries)
+    sums = {"new_granted": page.granted, "new_used": page.used, "new_held": page.held, "new_seal": page.seal}
+    written = connection.execute(_PUT_BACK, {"account": page.account_id, "before": page.generation, **sums})
+    if written.rowcount != 1:
+        raise StalePage(f"account {page.account_id} was changed by another transaction")
+
+
+def grants_of(connection: Connection, account_id: int, at: datetime) -> list[GrantStanding]:
+    """Grants that have begun and are active, or that something is left of, in spend order."""
+    rows = connection.execute(_GRANTS, {"account": account_id, "at": at})
+    return [_standing(row, at) for row in rows]
+
+
+def standings(connection: Connection, grant_ids: Sequence[str], at: datetime) -> list[GrantStanding]:
+    """These grants, whatever is left of them."""
+    rows = connection.execute(_STANDINGS.where(GrantTable.id.in_(grant_ids)))
+    return [_standing(row, at) for row in rows]
+
+
+def _page(connection: Connection, row: Row[Any], at: datetime, actor: str) -> Page:
+    page = Page(
+        account_id=row.account_id, at=at, actor=actor, granted=row.granted, used=row.used, held=row.held,
+        generation=row.generation, seal=row.seal, grants=grants_of(connection, row.account_id, at),
+    )  # fmt: skip
+    page.update_grants()
+    return page
+
+
+def _standing(row: Row[Any], at: datetime) -> GrantStanding:
+    return GrantStanding(
+        id=row.id,
+        amount=row.amount,
+        left=row.left,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        active=row.ends_at > at and row.revoked_at is None,
+        taken_in=bool(row.taken_in),
+        is_default=row.key.startswith(DEFAULT_KEY),
+        reason=row.reason,
+        priority=row.priority,
+    )
