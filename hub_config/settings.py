@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from federation.clock import CLOCK_FILE, Clock, FileClock, system_clock
 from federation.i18n import LANGUAGES
 from federation.settings import (
     DatabaseSection,
@@ -214,6 +215,33 @@ class Settings:
             return self.read_secret(self.yaml.database.url_file, "database.url_file")
         return f"sqlite:///{self.state.federation_database}"
 
+    @property
+    def clock_file(self) -> Path | None:
+        """The clock file that `NBFED_CLOCK_FILE` names; relative names start at the state folder."""
+        name = os.environ.get(CLOCK_FILE)
+        return self.state.root / name if name else None
+
+    def clock(self) -> Clock:
+        """The time of this installation: the machine's, or, for demonstrations and tests, that of the clock file.
+
+        Raises
+        ------
+        SettingsError
+            If there is a clock file in production mode, or it cannot be used.
+        """
+        file = self.clock_file
+        if file is None:
+            return system_clock
+        if self.yaml.federation.mode == "production":
+            raise SettingsError(
+                f"{CLOCK_FILE} is set, and production mode refuses it: charges and grants follow the machine's clock. "
+                "Unset it and start again."
+            )
+        try:
+            return FileClock(file)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"The clock file that {CLOCK_FILE} names cannot be used: {error}") from error
+
     def read_secret(self, file: str, key: str) -> str:
         """The content of a secret's file; relative names start at the folder of federation.yaml.
 
@@ -240,14 +268,18 @@ def load(file: Path | None = None, state: StateFolder | None = None) -> Settings
     Raises
     ------
     SettingsError
-        If it cannot be read or used.
+        If it, or the clock file, cannot be read or used.
     """
     path = file or Path(os.environ.get("NBFED_CONFIG") or DEMO_FILE)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {_why(error)}") from error
-    return Settings(file=path.absolute(), yaml=parse(text, str(path)), state=state or StateFolder.from_environment())
+    settings = Settings(
+        file=path.absolute(), yaml=parse(text, str(path)), state=state or StateFolder.from_environment()
+    )
+    settings.clock()  # said now, by every command, and not when time is first asked for
+    return settings
 
 
 def parse(text: str, name: str) -> FederationYaml:

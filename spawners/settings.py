@@ -24,3 +24,6 @@ class WorkerSection(Section):
     """The process that renews leases, settles ended sessions and stops idle ones."""
 
     interval_seconds: Annotated[float, Field(gt=0, le=300)] = Field(10, description="how often it looks")
+    silent_minutes: Annotated[float, Field(gt=0, le=100_000)] = Field(
+        10, description="how long a site may be silent about its sessions before that is an error in log and metrics"
+    )

@@ -21,10 +21,12 @@ _REASONS = {
     EndReason.ACCESS: _("It was stopped because your access ended."),
     EndReason.REFUSED: _("It was not started."),
     EndReason.FAILED: _("It did not start."),
+    EndReason.LOST: _("The service had lost touch with it, so it was ended."),
     EndReason.SERVICE: _("The service was stopped."),
 }
 
 _ADVICE = {
+    EndReason.LOST: _("Your files are kept. Start a new session when you need one."),
     EndReason.IDLE: _("Your files are kept. Start a new session when you need one."),
     EndReason.QUOTA: _("Your files are kept. The page “Where to ask” says how to get more quota."),
     EndReason.ACCESS: _("Your files are kept. The page “Where to ask” says what is missing now."),

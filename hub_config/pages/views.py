@@ -244,7 +244,7 @@ class Views:
             ready=session.state is SessionState.RUNNING,
             ending=session.end_reason is not None,
             started_at=started,
-            elapsed_seconds=int((now - started).total_seconds()) if started else 0,
+            elapsed_seconds=max(0, int((now - started).total_seconds())) if started else 0,
             weight=weight / 1000,
             cost=float(to_unit_hours(charge(weight, started, now))) if started else 0.0,
             reference=reference(session.attempt),

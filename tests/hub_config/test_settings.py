@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from federation.clock import system_clock
 from federation.i18n import use_language
 from federation.settings import BatchSite, KubernetesSite, in_language
 from federation.state import StateFolder
@@ -18,12 +19,43 @@ FILES = Path(__file__).parents[1] / "data" / "config"
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NBFED_CONFIG", "NBFED_HOME", "NBFED_DATABASE_URL"):
+    for name in ("NBFED_CONFIG", "NBFED_HOME", "NBFED_DATABASE_URL", "NBFED_CLOCK_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
 def loaded(file: Path, tmp_path: Path) -> Settings:
     return load(file, StateFolder(tmp_path / "run"))
+
+
+# --- the clock file -----------------------------------------------------------------------------------------
+
+
+def test_without_a_clock_file_time_is_the_machines(tmp_path: Path) -> None:
+    assert loaded(DEMO_FILE, tmp_path).clock() is system_clock
+
+
+def test_a_clock_file_of_the_demo_lies_in_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBFED_CLOCK_FILE", "clock")
+    settings = loaded(DEMO_FILE, tmp_path)
+    assert settings.clock_file == tmp_path / "run" / "clock"
+    settings.state.root.mkdir()
+    settings.clock_file.write_text("-3600")
+    assert 3590 < (system_clock() - settings.clock()()).total_seconds() < 3610
+
+
+def test_a_clock_file_with_nonsense_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBFED_CLOCK_FILE", str(tmp_path / "clock"))
+    (tmp_path / "clock").write_text("soon")
+    with pytest.raises(SettingsError, match="NBFED_CLOCK_FILE names cannot be used"):
+        loaded(DEMO_FILE, tmp_path)
+
+
+def test_production_refuses_a_clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBFED_CLOCK_FILE", "clock")
+    with pytest.raises(SettingsError, match="production mode refuses it"):
+        loaded(FILES / "good-production.yaml", tmp_path)
 
 
 # --- good files ---------------------------------------------------------------------------------------------
