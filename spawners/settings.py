@@ -15,7 +15,9 @@ class IdleSection(Section):
     stop_after_minutes: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
         60, description="null: never; charged to the second and explained on the home page"
     )
-    notice_minutes: PositiveInt = Field(10, description="how long before the stop the person is told; at most half of stop_after_minutes")
+    notice_minutes: PositiveInt = Field(
+        10, description="how long before the stop the person is told; at most half of stop_after_minutes"
+    )
 
 
 class WorkerSection(Section):

@@ -127,7 +127,11 @@ def run_in_environment(code: str, **environ: str) -> str:
 
 def test_jupyterlab_counts_it_as_enabled_and_compatible() -> None:
     done = subprocess.run(
-        [ENVIRONMENT / "bin" / "jupyter", "labextension", "list"], capture_output=True, text=True, timeout=120, check=True
+        [ENVIRONMENT / "bin" / "jupyter", "labextension", "list"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     line = next(line for line in (done.stdout + done.stderr).splitlines() if "nbfed-lab" in line)
     assert "enabled" in line
