@@ -51,6 +51,7 @@ def test_an_idle_session_tells_it_before_and_can_be_kept_and_says_why_after(
     home.goto(service.base_url + "hub/home")
     expect(home.locator(".nb-notice")).to_contain_text("Nobody is using this session. It will be stopped at")
     shoot(home, "22-home-notice")
+    page.wait_for_timeout(1000)  # it slides in
     shoot(page, "21-lab-notice", may_be_wide=True)
 
     notice.get_by_role("button", name="Keep it").click()
