@@ -24,6 +24,11 @@ _TEXTS = {
     "class_seat": _("a seat in a class"),
     "suspension": _("the end of your suspension"),
 }
+_GIVEN = {
+    "communities": _("the membership {by}"),
+    "assurance": _("a sign-in that is vouched for: {by}"),
+    "affiliation": _("the affiliation {by}"),
+}
 _AND = _(", with ")
 _OR = _("; or ")
 _UNTIL = {
@@ -33,12 +38,14 @@ _UNTIL = {
 
 
 def describe(check: Check) -> str:
-    """One check, in the present language: something that the person has, or that they miss."""
-    wanted = check.wanted
+    """One check, in the present language: something that the person has, with what gives it; or that they miss."""
     if check.alternatives:
-        alternatives = [describe_all(checks, gettext(_AND)) for checks in check.alternatives]
+        fulfilled = [checks for checks in check.alternatives if all(one.holds for one in checks)]
+        alternatives = [describe_all(checks, gettext(_AND)) for checks in fulfilled or check.alternatives]
         wanted = gettext(_OR).join(alternatives)
-    what = gettext(_TEXTS[check.field]).format(wanted=wanted)
+        return wanted if fulfilled else gettext(_TEXTS["any"]).format(wanted=wanted)
+    text = _GIVEN.get(check.field, _TEXTS[check.field]) if check.holds and check.by else _TEXTS[check.field]
+    what = gettext(text).format(wanted=check.wanted, by=", ".join(check.by))
     if check.until is None:
         return what
     return gettext(_UNTIL[check.field]).format(what=what, until=moment(check.until))
