@@ -15,7 +15,6 @@ _TEXTS = {
     "assurance": _("a sign-in that is vouched for better: {wanted}"),
     "affiliation": _("an affiliation at your home organisation: {wanted}"),
     "tier": _("the tier {wanted}"),
-    "any": _("one of these: {wanted}"),
     "terms": _("your acceptance of the terms of use"),
     "evidence": _("evidence that the support team has recorded"),
     "mapping": _("the acceptance of the site"),
@@ -29,6 +28,7 @@ _GIVEN = {
     "assurance": _("a sign-in that is vouched for: {by}"),
     "affiliation": _("the affiliation {by}"),
 }
+_ONE_OF = _("one of these: {wanted}")
 _AND = _(", with ")
 _OR = _("; or ")
 _UNTIL = {
@@ -43,7 +43,7 @@ def describe(check: Check) -> str:
         fulfilled = [checks for checks in check.alternatives if all(one.holds for one in checks)]
         alternatives = [describe_all(checks, gettext(_AND)) for checks in fulfilled or check.alternatives]
         wanted = gettext(_OR).join(alternatives)
-        return wanted if fulfilled else gettext(_TEXTS["any"]).format(wanted=wanted)
+        return wanted if fulfilled else gettext(_ONE_OF).format(wanted=wanted)
     text = _GIVEN.get(check.field, _TEXTS[check.field]) if check.holds and check.by else _TEXTS[check.field]
     what = gettext(text).format(wanted=check.wanted, by=", ".join(check.by))
     if check.until is None:
