@@ -3,6 +3,7 @@
 from federation.errors import Problem
 
 __all__ = [
+    "ACCESS_SUSPENDED",
     "FLAVOUR_NEEDS_TIER",
     "FLAVOUR_NOT_AT_SITE",
     "NOT_ELIGIBLE",
@@ -11,7 +12,6 @@ __all__ = [
     "SITE_DOWNTIME",
     "SITE_NOT_ATTACHED",
     "SITE_NOT_OPEN",
-    "SUSPENDED",
 ]
 
 
@@ -47,8 +47,8 @@ NO_PLACE = Problem(
     advice=_("Choose another combination, or try again later."),
 )
 
-SUSPENDED = Problem(
-    code="suspended",
+ACCESS_SUSPENDED = Problem(
+    code="access-suspended",
     status=403,
     text=_("Your access is suspended, so nothing can be started. {reason}"),
     advice=_("Your files and your quota stay. Write to support if you think that this is a mistake."),

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from math import ceil
-from typing import Any
 
 from federation.errors import Failure
 from federation.i18n import moment
 from federation.settings import Environment, Flavour, Site, in_language
 from vetting.eligibility import Check, Eligibility
 from vetting.errors import (
+    ACCESS_SUSPENDED,
     FLAVOUR_NEEDS_TIER,
     FLAVOUR_NOT_AT_SITE,
     NO_PLACE,
@@ -23,7 +23,6 @@ from vetting.errors import (
     SITE_DOWNTIME,
     SITE_NOT_ATTACHED,
     SITE_NOT_OPEN,
-    SUSPENDED,
 )
 from vetting.missing import describe_all
 
@@ -176,7 +175,7 @@ def _not_for_this_person(asked: _Asked) -> Failure | None:
     missing = eligibility.missing(tier)
     suspension = next((check for check in missing if check.field == "suspension"), None)
     if suspension is not None:
-        return Failure(SUSPENDED, {"reason": suspension.wanted})
+        return Failure(ACCESS_SUSPENDED, {"reason": suspension.wanted})
     if eligibility.reaches(tier) or (missing and all(_is_of_a_site(check) for check in missing)):
         return None
     tiers = [standing.tier for standing in eligibility.standings]
@@ -187,20 +186,21 @@ def _not_for_this_person(asked: _Asked) -> Failure | None:
 
 def _not_here(asked: _Asked, name: str, site: Site, state: SiteState) -> Failure | None:
     """What closes one place: first what stays so, then what the person can ask for, then what passes."""
-    figures: dict[str, Any] = {**asked.titles, "site": in_language(site.title)}
+    title = in_language(site.title)
+    wished = {"flavour": asked.titles["flavour"], "environment": asked.titles["environment"], "site": title}
     if asked.wish.flavour not in site.flavours or getattr(asked.environment, site.kind) is None:
-        return Failure(FLAVOUR_NOT_AT_SITE, figures)
+        return Failure(FLAVOUR_NOT_AT_SITE, wished)
     if site.kind not in asked.kinds:
-        return Failure(SITE_NOT_ATTACHED, figures)
+        return Failure(SITE_NOT_ATTACHED, wished)
     missing = _asked_there(asked, name, holds=False)
     if missing or not asked.eligibility.reaches(asked.flavour.tier, name):
-        return Failure(SITE_ASKS_MORE, {**figures, "missing": describe_all(missing)})
+        return Failure(SITE_ASKS_MORE, {"site": title, "missing": describe_all(missing)})
     if state.certification is not Certification.CERTIFIED:
-        return Failure(SITE_NOT_OPEN, figures)
+        return Failure(SITE_NOT_OPEN, {"site": title})
     until = state.down_until(asked.now)
     if until is not None:
         seconds = ceil((until - asked.now).total_seconds())
-        return Failure(SITE_DOWNTIME, {**figures, "until": moment(until)}, retry_after_seconds=seconds)
+        return Failure(SITE_DOWNTIME, {"site": title, "until": moment(until)}, retry_after_seconds=seconds)
     return None
 
 

@@ -311,10 +311,11 @@ def test_the_third_tier_is_reached_site_by_site(
     assert all(eligibility.reaches("T2", site) for site in SITES)
 
 
-def test_a_second_factor_that_is_always_asked_for_is_asked_for_at_every_site() -> None:
-    rules = tiers(T={"mfa": "always"})
-    assert [site for site in SITES if derive(Facts(), Recorded(), rules).reaches("T", site)] == []
-    assert [site for site in SITES if derive(Facts(mfa=True), Recorded(), rules).reaches("T", site)] == list(SITES)
+@pytest.mark.parametrize("beside", [{}, {"mapping": "accepted"}], ids=["alone", "beside-a-mapping"])
+def test_a_second_factor_that_is_always_asked_for_is_asked_for_at_every_site(beside: dict[str, Any]) -> None:
+    rules = tiers(T={"mfa": "always", **beside})
+    assert [site for site in SITES if derive(Facts(), ALL_RECORDED, rules).reaches("T", site)] == []
+    assert [site for site in SITES if derive(Facts(mfa=True), ALL_RECORDED, rules).reaches("T", site)] == list(SITES)
 
 
 def test_a_tier_above_one_that_is_about_a_site_is_about_that_site_too() -> None:

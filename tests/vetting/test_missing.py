@@ -42,6 +42,26 @@ ALTERNATIVES = (
             id="alternatives",
         ),
         pytest.param(
+            Check("any", "x", holds=True, alternatives=(*ALTERNATIVES, (Check("mfa", "always", holds=True),))),
+            "a sign-in with a second factor",
+            id="the-alternative-that-holds",
+        ),
+        pytest.param(
+            Check("assurance", "IAP/medium & IAP/low", holds=False, by=("IAP/low",)),
+            "a sign-in that is vouched for better: IAP/medium & IAP/low",
+            id="half-of-what-is-needed",
+        ),
+        pytest.param(
+            Check("communities", "urn:a", holds=True, by=("urn:a:b", "urn:a:c")),
+            "the membership urn:a:b, urn:a:c",
+            id="a-membership-that-is-held",
+        ),
+        pytest.param(
+            Check("affiliation", "staff, member", holds=True, by=("staff@a.org",)),
+            "the affiliation staff@a.org",
+            id="an-affiliation-that-is-held",
+        ),
+        pytest.param(
             Check("evidence", "recorded", holds=True, until=UNTIL),
             "evidence that the support team has recorded (until Dec 1, 2026, 12:00:00\u202fAM UTC)",
             id="evidence-that-ends",

@@ -12,6 +12,7 @@ from federation.persons import Facts
 from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, LocalSite, Site
 from vetting.eligibility import Eligibility, Recorded, derive
 from vetting.errors import (
+    ACCESS_SUSPENDED,
     FLAVOUR_NEEDS_TIER,
     FLAVOUR_NOT_AT_SITE,
     NO_PLACE,
@@ -20,7 +21,6 @@ from vetting.errors import (
     SITE_DOWNTIME,
     SITE_NOT_ATTACHED,
     SITE_NOT_OPEN,
-    SUSPENDED,
 )
 from vetting.placement import Certification, Downtime, Option, SiteState, Wish, choose, places
 from vetting.recorded import Acceptance, Evidence, MappingState, Suspension, TermsInForce
@@ -212,7 +212,7 @@ def test_a_site_that_eligibility_knows_nothing_of_is_closed() -> None:
 def test_who_is_suspended_is_told_why_and_nothing_else() -> None:
     suspended = person("T2", suspended=Suspension(since=NOW, reason="Your key was stolen."))
     found = options(wish("free"), eligibility=suspended)
-    assert {problem for _site, problem in shown(found)} == {SUSPENDED}
+    assert {problem for _site, problem in shown(found)} == {ACCESS_SUSPENDED}
     assert refusal(wish("free"), eligibility=suspended).message == (
         "Your access is suspended, so nothing can be started. Your key was stolen. "
         "Your files and your quota stay. Write to support if you think that this is a mistake."
