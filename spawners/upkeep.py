@@ -5,7 +5,7 @@ Whoever is stopped has the reason written first, so that the next page can tell 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -180,6 +180,7 @@ class Upkeep:
         active = self._active()
         open_sessions = self._sessions.open_on(self._hub)
         holds = self._holds()  # read after the sessions: whatever was submitted by then has its hold
+        self._forget_all_but({session.attempt for session in open_sessions})
         done, silent = [], []
         for session in open_sessions:
             situation = self._situation(session, active, holds)
@@ -279,8 +280,6 @@ class Upkeep:
     def _close(self, session: Session, seen: Observation) -> None:
         if close(session, seen, sessions=self._sessions, ledger=self._ledger, clock=self._clock) is not None:
             self._metrics.settlement(source_of(seen))
-        self._stopping.pop(session.attempt, None)
-        self._missing.pop(session.attempt, None)
 
     def _tell_the_hub(self, session: Session, situation: Situation) -> None:
         """The hub would notice at its next poll; told now, the person's page is right at once.
@@ -318,6 +317,12 @@ class Upkeep:
     def _ahead(self, seen: Observation) -> timedelta:
         """How far a session's own clock is ahead: the hub's was set back meanwhile, and no lease is longer for that."""
         return max(timedelta(0), seen.at - self._clock()) if seen.at is not None else timedelta(0)
+
+    def _forget_all_but(self, attempts: Set[str]) -> None:
+        """Whoever ended the others."""
+        for since in (self._stopping, self._missing):
+            for attempt in since.keys() - attempts:
+                del since[attempt]
 
     def _note_since(self, since: dict[str, datetime], attempt: str) -> None:
         """Keep when something was first seen; a clock that was set back begins anew."""
