@@ -17,6 +17,9 @@ from vetting.settings import Rule, Tier
 
 __all__ = ["AtSite", "Check", "Eligibility", "Recorded", "Standing", "derive"]
 
+_ACCEPTED, _WITH_A_SECOND_FACTOR = Rule(mapping="accepted"), Rule(mfa="when-the-site-asks")
+"""What a site asks of everybody, as the rules that it amounts to."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -178,8 +181,8 @@ def _asked_by(site: Site, person: _Person, name: str) -> tuple[Check, ...]:
     """A batch site runs sessions under the person's own account there, and may want to see a second factor."""
     if not isinstance(site, BatchSite):
         return ()
-    mapping = _mapping(Rule(mapping="accepted"), person, name)
-    return (mapping, _mfa(Rule(mfa="when-the-site-asks"), person, name)) if site.mfa else (mapping,)
+    mapping = _mapping(_ACCEPTED, person, name)
+    return (mapping, _mfa(_WITH_A_SECOND_FACTOR, person, name)) if site.mfa else (mapping,)
 
 
 # --- one check for each field of a rule ---------------------------------------------------------------------------
