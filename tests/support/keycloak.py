@@ -260,8 +260,8 @@ def running_keycloak() -> Iterator[Keycloak]:
 
 
 @contextlib.contextmanager
-def federation_with(keycloak: Keycloak, **changes: Any) -> Iterator[Service]:
-    """The whole service with this Keycloak as its only provider, registered there as the how-to says."""
+def federation_with(keycloak: Keycloak, *, start: bool = True, **changes: Any) -> Iterator[Service]:
+    """The whole service with this Keycloak, its only provider by default, registered there as the how-to says."""
     changes.setdefault("identity", {})
     changes["identity"] = {"providers": [keycloak.provider()], "roles": {}} | changes["identity"]
     changes.setdefault("tiers", {"T1": {"communities": ["urn:mace:egi.eu:group:vo.example.org"]}})
@@ -270,7 +270,8 @@ def federation_with(keycloak: Keycloak, **changes: Any) -> Iterator[Service]:
         secret.parent.mkdir()
         secret.write_text(CLIENT_SECRET)
         keycloak.register(service.base_url)
-        service.start()
+        if start:
+            service.start()
         yield service
 
 
