@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from federation.audit import Act, record
+from federation.audit import Act, AuditTable, record
 from federation.clock import as_utc
 from federation.ids import new_id
 from quota.owners import Owner, make_account
@@ -129,6 +129,8 @@ def change(
         If it was revoked or changed before.
     """
     grant = _existing(connection, grant_id)
+    if grant.revoked_at is not None and _was_ended_with(connection, grant_id, key):
+        return None
     if grant.revoked_at is not None:
         raise ValueError(f"grant {grant_id} was revoked or changed before, at {grant.revoked_at:%Y-%m-%d %H:%M} UTC")
     with open_page(connection, grant.account_id, now, actor) as page:
@@ -138,7 +140,7 @@ def change(
         owner = AccountTable.__table__.c
         row = connection.execute(select(owner.owner_kind, owner.owner_ref).where(owner.id == grant.account_id)).one()
         if rest <= 0:
-            record(connection, at=now, act=Act.GRANT_REVOKED, actor=actor, target=grant_id, reason=reason)
+            record(connection, at=now, act=Act.GRANT_REVOKED, actor=actor, target=grant_id, reason=reason, key=key)
             return None
         return _insert(
             connection, page, key=key, reason=reason, act=Act.GRANT_CHANGED, owner=f"{row.owner_kind}:{row.owner_ref}",
@@ -153,6 +155,14 @@ def _hand_over(page: Page, grant_id: str, rest: int) -> None:
     if old is not None:
         others = page.left - old.left
         page.lapse(old, old.left - min(old.left, max(0, page.held - others - max(0, rest))))
+
+
+def _was_ended_with(connection: Connection, grant_id: str, key: str) -> bool:
+    """Whether a change with this key left nothing of a grant."""
+    rows = connection.execute(
+        select(AuditTable.details).where(AuditTable.target == grant_id, AuditTable.act == Act.GRANT_REVOKED.value)
+    ).scalars()
+    return any(details.get("key") == key for details in rows)
 
 
 def _paid(connection: Connection, grant_id: str) -> int:

@@ -65,6 +65,7 @@ def test_a_larger_successor_adds_the_difference_and_a_smaller_one_takes_it(books
 def test_a_grant_that_is_reduced_below_what_it_paid_is_over(books: Books) -> None:
     grant, _ = used(books, units(3600), 10 * MINUTE)
     assert change(books, grant, units(600)) is None
+    assert change(books, grant, units(600)) is None, "again, with the same key"
     assert books.standing().left == 0
     assert isinstance(books.reserve(), Denied)
 

@@ -26,21 +26,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from quota.answers import Admitted, Denied, NotRenewed, Renewed, Settlement
-from quota.capping import Cap, Scope
+from quota.answers import Admitted, Denied, NotRenewed, Payer, Place, Renewed, Settlement
+from quota.capping import Cap, Gauges, Scope
 from quota.errors import SITE_FULL
 from quota.granting import KeyTaken
 from quota.ledger import Ledger
 from quota.owners import Owner
 from quota.reasons import Reason
 from quota.shelf import open_page
-from quota.tables import OPEN_STATES, AccountTable, HoldState
+from quota.tables import OPEN_STATES, AccountTable, GrantTable, HoldState, OwnerKind
 from tests.support.books import ANN, ANNA, WEIGHTS, Books, Crash, CrashingDatabase, discrepancies, open_books
 from tests.support.databases import Databases
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
 LEASE = 45 * MINUTE
+SPENT = ("charge", "overrun", "correction")
 
+POOL = Owner(OwnerKind.GROUP, "pool")
 owners = st.sampled_from([ANN, ANNA])
 amounts = st.sampled_from([10_800_000, 2_700_000, 300_000, 299_999, 1]) | st.integers(1, 30_000_000)
 lengths = st.one_of(
@@ -53,7 +55,7 @@ weights = st.fixed_dictionaries({name: st.sampled_from([1, 500, 1000, 1001, 4000
 
 
 class BooksMachine(RuleBasedStateMachine):
-    """Everything that hub, worker and operators may ask of the ledger, for two people who share nothing."""
+    """Everything that hub, worker and operators may ask of the ledger, for two people who share nothing but a pool."""
 
     databases: Databases  # of the kind that is played on
     grants: Bundle[tuple[str, str]] = Bundle("grants")
@@ -79,7 +81,7 @@ class BooksMachine(RuleBasedStateMachine):
 
     @initialize(target=grants, amount=st.sampled_from([5_400_000, 10_800_000, 2_700_001]) | amounts)
     def everybody_has_quota(self, amount: int) -> Any:
-        keys = {ANN: "of ann", ANNA: "of anna"}
+        keys = {ANN: "of ann", ANNA: "of anna", POOL: "of the pool"}
         self.given = {key: (owner, amount) for owner, key in keys.items()}
         return multiple(*((self.books.grant(amount, owner, key=key), key) for owner, key in keys.items()))
 
@@ -111,6 +113,13 @@ class BooksMachine(RuleBasedStateMachine):
             assert self.books.dump() == done
             return answer
         return call()
+
+    def tried(self, call: Callable[[], Any]) -> tuple[Any, str]:
+        """The answer, or what was said to be wrong with the question."""
+        try:
+            return self.call(call), ""
+        except ValueError as error:
+            return None, str(error)
 
     # --- time, prices, grants -------------------------------------------------------------------------------------
 
@@ -158,6 +167,44 @@ class BooksMachine(RuleBasedStateMachine):
     def revoke(self, grant: tuple[str, str]) -> None:
         self.call(lambda: self.ledger.revoke(grant[0], actor="operator", reason="a test"))
 
+    @rule(target=grants, grant=grants, amount=amounts, lasts=st.sampled_from([10 * MINUTE, DAY]))
+    def change(self, grant: tuple[str, str], amount: int, lasts: timedelta) -> Any:
+        """More, or less, or longer: what the owner has changes by just the difference."""
+        key, now = self.name("key"), self.books.clock()
+        terms = {"key": key, "amount": amount, "starts_at": now, "ends_at": now + lasts, "actor": "olga", "reason": "t"}
+        was_over = self.books.rows(GrantTable, GrantTable.id == grant[0])[0].revoked_at is not None
+        successor, error = self.tried(lambda: self.ledger.change(grant[0], **terms))
+        assert bool(error) == was_over
+        if error:
+            assert "was revoked or changed before" in error
+            return multiple()
+        event("a grant was changed" if successor else "a grant was changed to nothing")
+        if successor is None:
+            return multiple()
+        (row,) = self.books.rows(GrantTable, GrantTable.id == successor)
+        assert row.follows == grant[0]
+        assert row.amount <= amount
+        self.given[key] = (self.given[grant[1]][0], row.amount)
+        return successor, key
+
+    @rule(hold=holds, amount=amounts, back=st.booleans())
+    def correct(self, hold: str, amount: int, back: bool) -> None:
+        key, before, paid = (
+            self.name("key"),
+            self.books.dump(),
+            sum(a for k, a in self.books.entries(hold) if k in SPENT),
+        )
+        correction = {"amount": -amount if back else amount, "key": key, "actor": "olga", "reason": "a test"}
+        answer, error = self.tried(lambda: self.ledger.correct(hold, **correction))
+        if error:
+            event(f"not corrected: {error.split()[0]}")
+            assert self.books.dump() == before
+            assert self.books.row(hold).state != HoldState.SETTLED or (back and "at most" in error)
+            return
+        event("given back" if back else "charged more")
+        assert answer.amount == correction["amount"]
+        assert not back or amount <= paid
+
     # --- holds ------------------------------------------------------------------------------------------------------
 
     @rule(
@@ -190,15 +237,43 @@ class BooksMachine(RuleBasedStateMachine):
     ) -> Any:
         return self.reserve(owner, server, flavour, lease, shortest, most)
 
+    @rule(
+        target=holds,
+        owner=owners,
+        flavour=st.sampled_from(sorted(WEIGHTS)),
+        whole=st.booleans(),
+        queue=st.sampled_from([timedelta(0), HOUR]),
+    )
+    def start_with_a_pool_behind(self, owner: Owner, flavour: str, whole: bool, queue: timedelta) -> Any:
+        """One's own account if it covers all, else the pool if that does, else who covers a part."""
+        attempt, weight = self.name("attempt"), self.weights[flavour]
+        shortest = LEASE if whole else 5 * MINUTE
+        covers = {who: min(LEASE // SECOND, self.books.standing(who).left // weight) * SECOND for who in (owner, POOL)}
+        payers = [Payer(owner=owner), Payer(owner=POOL, title="pool")]
+        place = Place(hub="hub", user=owner.ref, server=attempt, site="here")
+        wish = {"place": place, "flavour": flavour, "lease": LEASE, "shortest": shortest, "gauges": Gauges()}
+        answer = self.call(lambda: self.ledger.reserve(attempt=attempt, payers=payers, queue=queue, **wish))
+        able = [who for who, lease in covers.items() if lease >= shortest]
+        if not able:
+            assert isinstance(answer, Denied)
+            return multiple()
+        payer = next((who for who in able if covers[who] == LEASE), able[0])
+        event("the pool pays" if payer == POOL else "ones own account pays")
+        assert answer == Admitted(attempt, self.books.clock() + queue + covers[payer], weight)
+        assert self.books.row(attempt).account_id == self.books.account(payer)
+        self.admitted[attempt] = weight
+        return attempt
+
     @rule(hold=holds)
     def reserve_again(self, hold: str) -> None:
         row, before = self.books.row(hold), self.books.dump()
         place = {"server": row.server, "user": row.user}
         if row.state in OPEN_STATES:
+            place["flavour"] = row.flavour
             answer = self.call(lambda: self.books.reserve(hold, **place))
             assert answer == Admitted(hold, row.lease_until, self.admitted[hold])
             with pytest.raises(ValueError, match="another place"):
-                self.books.reserve(hold, server="elsewhere", user=row.user)
+                self.books.reserve(hold, server="elsewhere", user=row.user, flavour=row.flavour)
         else:
             with pytest.raises(ValueError, match="a new try needs a new attempt"):
                 self.books.reserve(hold, **place)
@@ -269,7 +344,7 @@ class BooksMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_shown_is_what_could_be_reserved(self) -> None:
-        for owner in (ANN, ANNA):
+        for owner in (ANN, ANNA, POOL):
             shown = self.books.standing(owner).left
             assert shown == self.available(owner)
 

@@ -213,7 +213,7 @@ class Books:
 
     def balance(self, owner: Owner = ANN) -> tuple[int, int, int]:
         """Granted, used, held."""
-        (row,) = self.rows(BalanceTable, BalanceTable.account_id == self._account(owner))
+        (row,) = self.rows(BalanceTable, BalanceTable.account_id == self.account(owner))
         return row.granted, row.used, row.held
 
     def standing(self, owner: Owner = ANN) -> Standing:
@@ -225,7 +225,8 @@ class Books:
         """Every row of every table."""
         return dump(self.database)
 
-    def _account(self, owner: Owner) -> int:
+    def account(self, owner: Owner) -> int:
+        """The number of an owner's account."""
         where = (AccountTable.owner_kind == owner.kind.value, AccountTable.owner_ref == owner.ref)
         return int(self.rows(AccountTable, *where)[0].id)
 
