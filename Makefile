@@ -37,7 +37,7 @@ run: setup ## the whole service on this machine, with demo sign-in and local ses
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak
 
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
@@ -109,6 +109,15 @@ ifeq ($(ROOT)$(DEBIAN),yesyes)
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || scripts/debian-postgresql
 endif
 	@touch $@
+
+# Without it, the tests of a real provider are skipped, except in CI.
+$(STAMPS)/keycloak: tests/support/keycloak.py $(STAMPS)/dev
+ifeq ($(ROOT)$(DEBIAN),yesyes)
+	@command -v java >/dev/null || scripts/debian-packages default-jre-headless
+	@command -v mvn >/dev/null || scripts/debian-packages maven
+endif
+	@echo "Preparing Keycloak for the tests"
+	@$(BIN)/python -m tests.support.keycloak && touch $@ || [ "$(CI)" != true ]
 
 $(NBFED_ENVIRONMENTS)/%/.complete: images/environments/%/requirements.lock $(LAB) | $(STAMPS)/python
 	@echo "Installing the notebook environment '$*'"

@@ -134,17 +134,18 @@ class ComeBackHandler(_SignInPage, OAuthCallbackHandler):  # type: ignore[misc] 
     """GET /hub/oauth_callback: the browser comes back with a code, or with a no. Each attempt is good for one answer."""
 
     async def get(self) -> None:
-        provider = self.authenticator.client("")
+        client = self.authenticator.client("")
         try:
             attempt = self._attempt()
-            provider = self.authenticator.client(attempt.provider)
+            client = self.authenticator.clients[attempt.provider]
             user = await self.login_user({"attempt": attempt, "code": await self._code(attempt)})
         except SignInRefused as refused:
-            raise self._refusal(provider, Failure(refused.problem), refused.reason, refused.detail) from None
+            raise self._refusal(client, refused.failure(_title(client)), refused.reason, refused.detail) from None
         except ProviderAway as away:
-            raise self._refusal(provider, Failure(PROVIDER_AWAY), "provider-away", str(away)) from None
+            failure = Failure(PROVIDER_AWAY, {"provider": _title(client)})
+            raise self._refusal(client, failure, "provider-away", str(away)) from None
         except DatabaseUnavailable as error:
-            raise self._refusal(provider, Failure(SIGN_IN_WITHOUT_BOOKS), "books-away", str(error)) from None
+            raise self._refusal(client, Failure(SIGN_IN_WITHOUT_BOOKS), "books-away", str(error)) from None
         if user is None:
             raise web.HTTPError(403)
         self.authenticator.refresher.forget(user.name)
@@ -173,7 +174,6 @@ class ComeBackHandler(_SignInPage, OAuthCallbackHandler):  # type: ignore[misc] 
 
     def _refusal(self, client: ProviderClient | None, failure: Failure, reason: str, detail: str) -> web.HTTPError:
         """The error page's error; the line of the log is written here."""
-        failure.figures = {"provider": client.provider.shown_title if client else gettext("Your provider")}
         failure.reference = reference(new_id())
         self.log.warning(
             "sign-in refused: reason=%s provider=%s from=%s reference=%s detail=%s",
@@ -182,6 +182,10 @@ class ComeBackHandler(_SignInPage, OAuthCallbackHandler):  # type: ignore[misc] 
         )  # fmt: skip
         told = gettext("Reference: {reference}").format(reference=failure.reference)
         return _RefusalPage(failure, f"{failure.message} {told}")
+
+
+def _title(client: ProviderClient | None) -> str:
+    return client.provider.shown_title if client else gettext("Your provider")
 
 
 class LeaveHandler(_SignInPage, OAuthLogoutHandler):  # type: ignore[misc]  # oauthenticator has no types
