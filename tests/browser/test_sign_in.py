@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.keycloak import CLIENT_SECRET, Keycloak, federation_with
-from tests.support.provider import Provider, running_provider
+from tests.support.keycloak import Keycloak, federation_with
+from tests.support.provider import CLIENT_SECRET, Provider, running_provider
 from tests.support.service import Service
 
 pytestmark = [pytest.mark.service, pytest.mark.browser]
