@@ -1,6 +1,5 @@
 """The hub's configuration as a function of federation.yaml."""
 
-import os
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -13,6 +12,7 @@ from hub_config.authenticator import configure_sign_in
 from hub_config.pages import configure_pages
 from hub_config.restoring_proxy import MARK, RestoringProxy
 from hub_config.settings import Settings
+from hub_config.sign_in.refresh import REFRESH_SCOPE
 from hub_config.wiring import house
 from spawners.federated import FederatedSpawner
 
@@ -38,7 +38,7 @@ def configure(c: Any, settings: Settings) -> None:
     FederatedSpawner.context = parts.context()
     _configure_processes(c, settings)
     _configure_sessions(c, settings)
-    _configure_worker_access(c, settings)
+    _configure_services(c, settings)
     configure_sign_in(c, settings, parts)
     configure_pages(c, parts)
     remove_batchspawner_route()
@@ -74,7 +74,6 @@ def _configure_processes(c: Any, settings: Settings) -> None:
     hub.cleanup_servers = False
     hub.cleanup_proxy = False
     hub.init_spawners_timeout = 1
-    os.environ.setdefault("JUPYTERHUB_CRYPT_KEY", state.secret("crypt_key"))
 
 
 def _configure_sessions(c: Any, settings: Settings) -> None:
@@ -96,15 +95,26 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
     hub.last_activity_interval = _activity_seconds(settings)
 
 
-def _configure_worker_access(c: Any, settings: Settings) -> None:
-    c.JupyterHub.services = [{"name": "worker", "api_token": settings.state.secret("worker_token")}]
+def _configure_services(c: Any, settings: Settings) -> None:
+    """Who may use the hub's API beside people: the worker, and Prometheus, which may read metrics and nothing else."""
+    c.JupyterHub.services = [
+        {"name": "worker", "api_token": settings.state.secret("worker_token")},
+        {"name": "prometheus", "api_token": settings.state.secret("prometheus_token")},
+    ]
+    c.JupyterHub.custom_scopes = {REFRESH_SCOPE: {"description": "Ask providers again what they say of people"}}
     c.JupyterHub.load_roles = [
         {
             "name": "worker",
             "description": "renews leases, stops idle sessions, starts interrupted ones again",
-            "scopes": ["list:users", "read:servers", "delete:servers", "start:servers"],
+            "scopes": ["list:users", "read:servers", "delete:servers", "start:servers", REFRESH_SCOPE],
             "services": ["worker"],
-        }
+        },
+        {
+            "name": "prometheus",
+            "description": "reads metrics",
+            "scopes": ["read:metrics"],
+            "services": ["prometheus"],
+        },
     ]
 
 

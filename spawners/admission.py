@@ -14,7 +14,7 @@ from federation.clock import Clock, system_clock
 from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.ids import new_id
-from federation.persons import Person, find_by_user_name
+from federation.persons import Facts, Person, find_by_user_name
 from federation.settings import Environment, Flavour, Site, in_language
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
@@ -26,6 +26,7 @@ from quota.ledger import Ledger
 from quota.owners import Owner
 from quota.settings import DefaultGrant, LimitsSection, Pool
 from quota.statement import Standing, standing
+from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
 from spawners.paying import caps_on_all, caps_on_person, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
@@ -47,6 +48,8 @@ class Policy:
     defaults: dict[str, DefaultGrant]
     limits: LimitsSection
     pools: dict[str, Pool] = field(default_factory=dict)
+    snapshot: timedelta = timedelta(days=36500)
+    """How long what a provider said counts; older than that, it counts as if nothing had been said."""
 
     def weights_milli(self) -> dict[str, int]:
         """The weight of each flavour in thousandths."""
@@ -89,7 +92,12 @@ class Admission:
 
     def eligibility(self, person: Person) -> Eligibility:
         """The person's tier, with reasons."""
-        return derive(person.facts, Recorded(), self.policy.tiers)
+        policy, now = self.policy, self._clock()
+        return derive(self._said(person), Recorded(), policy.tiers, sites=policy.sites, terms=None, now=now)
+
+    def _said(self, person: Person) -> Facts:
+        """What the provider said of a person, unless that was too long ago."""
+        return person.facts if self._clock() - person.facts_at <= self.policy.snapshot else Facts()
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.
@@ -107,6 +115,7 @@ class Admission:
             environments=policy.environments,
             sites=policy.sites,
             kinds=self._kinds,
+            now=self._clock(),
         )
         return choose(options, wish)
 
@@ -117,8 +126,18 @@ class Admission:
         setting = self.policy.default_for(self.eligibility(person))
         if setting is not None:
             self._give(setting, owner_of(person), person.id, "default quota of the tier")
-        for name, pool in pools_of(person.facts, self.policy.pools).items():
+        for name, pool in pools_of(self._said(person), self.policy.pools).items():
             self._give(pool, pool_owner(name), f"pool:{name}", "quota of the pool")
+
+    def may_spend(self, person: Person, payer: Owner) -> bool:
+        """Whether an account may still pay for a person's sessions: their own, or that of a pool that is open to them."""
+        return payer == owner_of(person) or payer in map(pool_owner, pools_of(self._said(person), self.policy.pools))
+
+    def default_of_payer(self, person: Person, payer: Owner) -> tuple[DefaultGrant | Pool | None, str]:
+        """What the account that pays for a person's session is given in each period, and its name in the grants' keys."""
+        if payer == owner_of(person):
+            return self.policy.default_for(self.eligibility(person)), person.id
+        return self.policy.pools.get(payer.ref) if payer.kind is OwnerKind.GROUP else None, f"pool:{payer.ref}"
 
     def _give(self, setting: DefaultGrant | Pool, owner: Owner, ref: str, reason: str) -> None:
         now = self._clock()
@@ -182,7 +201,7 @@ class Admission:
         own = [] if refusal else [Payer(owner=owner_of(person), returns_at=self.returns_at(person, now))]
         pools = [
             pool_payer(name, pool, period_bounds(pool.period, now)[1])
-            for name, pool in pools_of(person.facts, self.policy.pools).items()
+            for name, pool in pools_of(self._said(person), self.policy.pools).items()
             if flavour in pool.flavours
         ]
         if refusal is not None and not pools:
@@ -193,10 +212,11 @@ class Admission:
         """The caps that hold whoever pays."""
         policy, limits = self.policy, self.policy.limits
         default = policy.default_for(self.eligibility(person))
+        title = in_language(policy.sites[site].title, site) if site in policy.sites else site  # may be gone by now
         return [
             *caps_on_person(server.user, default, limits.per_user),
             *caps_on_all(
-                site, in_language(policy.sites[site].title, site), limits.per_site.get(site),
+                site, title, limits.per_site.get(site),
                 wish.flavour, in_language(policy.flavours[wish.flavour].title, wish.flavour),
                 limits.per_flavour.get(wish.flavour),
             ),

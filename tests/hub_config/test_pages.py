@@ -23,6 +23,7 @@ from federation.ids import new_id
 from federation.persons import Facts, Person, remember
 from federation.state import StateFolder
 from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
+from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import _own_page
 from hub_config.pages.views import (
@@ -35,9 +36,9 @@ from hub_config.pages.views import (
     StartForm,
     Views,
     _quota,
-    reason_text,
 )
 from hub_config.settings import DEMO_FILE, load
+from hub_config.sign_in.page import ProviderChoice
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
 from quota.page import GrantStanding
@@ -156,6 +157,21 @@ def test_every_reason_has_a_text_of_its_own(reason: EndReason, language: str) ->
     assert text.endswith(".")
     assert "{" not in text
     assert [other for other in EndReason if reason_text(other, 60) == text] == [reason]
+
+
+@pytest.mark.parametrize("reason", [EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS])
+def test_a_stop_that_nobody_asked_for_is_told_before_and_says_what_to_do_next(reason: EndReason, language: str) -> None:
+    before, after = notice_text(reason), advice_text(reason)
+    assert before.count("{time}") == 1
+    assert before.endswith(".")
+    assert {"en": "files are kept", "es": "archivos se conservan", "pt": "arquivos"}[language] in after
+    asks = {"en": "Where to ask", "es": "A quién acudir", "pt": "A quem recorrer"}[language]
+    assert (asks in after) is (reason is not EndReason.IDLE)
+
+
+@pytest.mark.parametrize("reason", [None, *(set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS})])
+def test_an_end_that_explains_itself_has_no_advice(reason: EndReason | None) -> None:
+    assert advice_text(reason) == ""
 
 
 def test_no_reason_is_an_end_by_itself() -> None:
@@ -501,12 +517,16 @@ RUNNING = RunningView(
 )  # fmt: skip
 ENDED = EndedView(
     server="", flavour="Small", started_at=NOW, seconds=60, charged=0.0167, estimated=True, reason="You stopped it.",
-    reference="ABCDEFGH",
+    advice="", reference="ABCDEFGH",
 )  # fmt: skip
 QUOTA = QuotaView(granted=100, used=1, held=2, left=97, ends_at=NOW)
 HOME_VIEW = HomeView(
     name="Inês", quota=QUOTA,
-    running=[RUNNING, replace(RUNNING, ready=False, started_at=None), replace(RUNNING, ending=True)],
+    running=[
+        RUNNING, replace(RUNNING, ready=False, started_at=None), replace(RUNNING, ending=True),
+        replace(RUNNING, runs_until=NOW), replace(RUNNING, lasts_hours=9.5),
+        replace(RUNNING, notice="Until {time} or so.", stop_at=NOW, may_keep=True),
+    ],
     ended=[ENDED, replace(ENDED, server="second")], form=FORM,
 )  # fmt: skip
 EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), running=[], ended=[], form=CLOSED)
@@ -514,8 +534,12 @@ ASK_VIEW = AskView(
     name="Inês", organisation="example.org", tier="T1", next_tier="T2", contact="",
     missing=[Check(field, "x", holds=False) for field in ("communities", "assurance", "affiliation", "tier", "evidence")],
 )  # fmt: skip
+CHOICE = ProviderChoice(
+    id="x", title="Check-in", address="/hub/oauth_login?provider=x", logo="/x", used_last=True, away=False
+)
 SPAWNER = SimpleNamespace(name="second", stage=Stage.STARTING)
-ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "refused": False, "reference": "ABCDEFGH"}
+ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "advice": "",
+                 "may_ask": False, "refused": False, "reference": "ABCDEFGH"}  # fmt: skip
 ERROR = {"status_message": "x", "message": "Words.", "message_html": "", "extra_error_html": "", "exception": None}
 NOT_RUNNING = {"server_name": "", "spawn_url": "/hub/spawn", "auth_state": None, "implicit_spawn_seconds": 0}
 FAILED = {"failed": True, "failed_message": "", "failed_html_message": "", "exception": None}
@@ -559,11 +583,16 @@ PAGES = [
     pytest.param("stop_pending.html", {"spawner": SPAWNER, "auth_state": None}, id="stopping"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED}, id="failed"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED, "failed_html_message": "<b>No.</b>"}, id="refused"),
-    pytest.param("login.html", {"authenticator_login_url": "/hub/oauth_login", "login_error": ""}, id="login"),
-    pytest.param("logout.html", {}, id="logout"),
+    pytest.param("login.html", {"providers": [CHOICE]}, id="login"),
+    pytest.param("login.html", {"providers": [CHOICE, replace(CHOICE, logo="", away=True)]}, id="login-with-one-away"),
+    pytest.param("logout.html", {"still": ""}, id="logout"),
+    pytest.param("logout.html", {"still": "Check-in"}, id="logout-while-the-provider-is-away"),
     *(
         pytest.param("error.html", {"status_code": code, **ERROR}, id=f"error-{code}")
         for code in (400, 403, 404, 429, 500, 503)
+    ),
+    pytest.param(
+        "error.html", {"status_code": 403, **ERROR, "exception": SimpleNamespace(heading="Not you")}, id="sign-in-refused"
     ),
     pytest.param("404.html", {"status_code": 404, **ERROR}, id="404"),
     pytest.param("error.html", {"status_code": 500, **ERROR, "message": ""}, id="error-without-a-message"),
@@ -626,6 +655,42 @@ def test_a_session_that_does_not_run_says_what_became_of_it(
     assert ("You stopped it." in page.get_text()) is (words == "You stopped it.")
 
 
+def test_a_session_that_will_be_stopped_says_when_and_can_be_kept(templates: Environment) -> None:
+    page = BeautifulSoup(
+        templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html=""), "html.parser"
+    )
+    (notice,) = page.select(".nb-notice")
+    assert notice.select_one("time[datetime='2026-11-23T10:00:00+00:00']") is not None
+    assert " ".join(notice.get_text().split()) == "Until Nov 23, 2026, 10:00:00 AM UTC or so. Keep it"
+    form = notice.select_one("form[action='/hub/keep']")
+    assert form is not None
+    assert form.select_one("input[name=server][value=second]") is not None
+    until = [" ".join(element.get_text().split()) for element in page.select(".nb-until")]
+    assert until == [
+        "It may run until Nov 23, 2026, 10:00:00 AM UTC.",
+        "Your quota lasts for another 9.5 hours of this session.",
+    ]
+
+
+def test_a_notice_that_no_button_helps_against_has_none(templates: Environment) -> None:
+    view = replace(HOME_VIEW, running=[replace(RUNNING, notice="At {time}.", stop_at=NOW)])
+    page = templates.get_template("home.html").render(view=view, form=FORM, error_html="")
+    assert "At <time" in page
+    assert "/hub/keep" not in page
+
+
+@pytest.mark.parametrize("may_ask", [True, False])
+def test_the_page_after_a_stop_says_what_to_do_next(templates: Environment, may_ask: bool) -> None:
+    last = {**ENDED_SESSION, "reason": "It was stopped.", "advice": "Your files are kept.", "may_ask": may_ask}
+    templates.globals["last_session"] = lambda _user, _server: last
+    lenient = templates.overlay(undefined=Undefined)
+    page = BeautifulSoup(lenient.get_template("not_running.html").render(**NOT_RUNNING), "html.parser")
+    reason = page.select_one("#end-reason")
+    assert reason is not None
+    assert reason.get_text() == "It was stopped. Your files are kept."
+    assert bool(page.select("main a[href='/hub/ask']")) is may_ask
+
+
 def test_what_others_wrote_is_no_markup(templates: Environment) -> None:
     evil_form = replace(FORM, server=EVIL, flavours=[replace(FORM.flavours[0], title=EVIL, why_not=EVIL)])
     view = replace(
@@ -635,7 +700,8 @@ def test_what_others_wrote_is_no_markup(templates: Environment) -> None:
     page = templates.get_template("home.html").render(view=view, form=evil_form, error_html="")
     asking = templates.get_template("ask.html").render(view=replace(ASK_VIEW, name=EVIL, organisation=EVIL), about=EVIL)
     spawning = templates.get_template("spawn.html").render(**{**SPAWN, "error_message": EVIL})
-    for html in (page, asking, spawning):
+    choosing = templates.get_template("login.html").render(providers=[replace(CHOICE, title=EVIL, away=True)])
+    for html in (page, asking, spawning, choosing):
         assert EVIL not in html
         assert "&lt;script&gt;" in html
 
