@@ -24,15 +24,20 @@ from federation.settings import (
 )
 from federation.state import StateFolder
 from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
-from hub_config.sign_in.presets import PRESETS
 from quota.settings import DefaultGrant, LimitsSection
 from spawners.settings import IdleSection, WorkerSection
-from vetting.settings import DeskSection, IdentitySection, Tier
+from vetting.settings import DeskSection, IdentitySection, Tier, entitlements_of_nobody, terms_of_nobody
 
 __all__ = ["DEMO_FILE", "FederationYaml", "Settings", "SettingsError", "load", "parse"]
 
 DEMO_FILE = Path(__file__).parent / "demo" / "federation.yaml"
 """What `nbfed up` runs with when no federation.yaml is named."""
+
+
+_ANY_BESIDE_OTHERS = (
+    "any would let this provider hand out what belongs to the others, the operator's role among it; "
+    "production mode needs its namespaces"
+)
 
 
 class SettingsError(Exception):
@@ -107,14 +112,13 @@ class FederationYaml(Section):
             for index, provider in enumerate(providers)
             if provider.id in ids[:index]
         ]
-        complaints += [
-            (
-                ("identity", "providers", index),
-                f"{provider.id} could speak for namespaces of entitlements that are another's; write owns_namespaces",
-            )
-            for index, provider in enumerate(providers)
-            if len(providers) > 1 and not (provider.owns_namespaces or PRESETS[provider.preset].owns_namespaces)
-        ]
+        if complaints:
+            raise Misfit(complaints)
+        return self
+
+    @model_validator(mode="after")
+    def _rules_can_hold(self) -> "FederationYaml":
+        complaints = list[tuple[Location, str]](terms_of_nobody(self.tiers) if self.federation.terms is None else ())
         if complaints:
             raise Misfit(complaints)
         return self
@@ -145,6 +149,12 @@ class FederationYaml(Section):
                 for name, site in self.sites.items()
                 if site.kind == "local"
             ]
+            complaints += [
+                (("identity", "providers", index, "owns_namespaces"), _ANY_BESIDE_OTHERS)
+                for index, provider in enumerate(providers)
+                if provider.speaks_for == "any" and len(providers) > 1
+            ]
+            complaints += entitlements_of_nobody(self.identity, self.tiers)
         if complaints:
             raise Misfit(complaints)
         return self

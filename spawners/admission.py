@@ -90,8 +90,9 @@ class Admission:
 
     def eligibility(self, person: Person) -> Eligibility:
         """The person's tier, with reasons."""
-        said = person.facts if self._clock() - person.facts_at <= self.policy.snapshot else Facts()
-        return derive(said, Recorded(), self.policy.tiers)
+        policy = self.policy
+        said = person.facts if self._clock() - person.facts_at <= policy.snapshot else Facts()
+        return derive(said, Recorded(), policy.tiers, sites=policy.sites, terms=None, now=self._clock())
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.
@@ -109,6 +110,7 @@ class Admission:
             environments=policy.environments,
             sites=policy.sites,
             kinds=self._kinds,
+            now=self._clock(),
         )
         return choose(options, wish)
 

@@ -302,6 +302,7 @@ class Views:
                 environments=policy.environments,
                 sites=policy.sites,
                 kinds={policy.sites[site].kind for site in self._house.backends},
+                now=self._house.clock(),
             )
         ]
         refusals = [option.why_not for option in options if option.why_not is not None]

@@ -210,6 +210,7 @@ def _derived(provider: SignInProvider, claims: Mapping[str, Any]) -> Iterator[Ch
             issuer=provider.issuer,
             subject_claim=provider.subject_claim,
             owns_namespaces=provider.owns_namespaces,
+            affiliation_scopes=provider.affiliation_scopes,
         )
     except NoSubject as error:
         advice = "Nobody can be signed in. `subject_claim` names the claim that says who somebody is."

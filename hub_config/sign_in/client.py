@@ -272,6 +272,7 @@ class ProviderClient(GenericOAuthenticator):  # type: ignore[misc]  # oauthentic
                 issuer=provider.issuer,
                 subject_claim=provider.subject_claim,
                 owns_namespaces=provider.owns_namespaces,
+                affiliation_scopes=provider.affiliation_scopes,
             )
         except NoSubject as error:
             raise SignInRefused(Reason.NO_SUBJECT, str(error)) from error

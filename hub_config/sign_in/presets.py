@@ -7,22 +7,16 @@ __all__ = ["PRESETS", "Preset"]
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """What stands in for settings that are left out; an empty text or tuple stands for nothing."""
+    """What stands in for settings that are left out; an empty text stands for nothing."""
 
     issuer: str = ""
     title: str = ""
     subject_claim: str = "sub"
-    owns_namespaces: tuple[str, ...] = ()
 
 
 def _check_in(host: str, title: str) -> Preset:
     """EGI Check-in (docs.egi.eu, "Check-in", "Service Providers"): one realm on each of its three installations."""
-    return Preset(
-        issuer=f"https://{host}/auth/realms/egi",
-        title=title,
-        subject_claim="voperson_id",
-        owns_namespaces=("urn:mace:egi.eu",),
-    )
+    return Preset(issuer=f"https://{host}/auth/realms/egi", title=title, subject_claim="voperson_id")
 
 
 PRESETS = {

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from federation.settings import Localised, in_language
 from hub_config.demo import CLIENT_ID as DEMO_CLIENT_ID
@@ -14,7 +15,7 @@ __all__ = ["SCOPES", "SignInProvider", "resolve", "scopes_to_ask", "secret_varia
 
 SCOPES = (
     "openid", "profile", "email", "voperson_id", "eduperson_entitlement", "entitlements", "eduperson_scoped_affiliation",
-    "eduperson_assurance", "offline_access",
+    "eduperson_assurance", "schac_home_organization", "offline_access",
 )  # fmt: skip
 """What we know how to use, as Check-in and the AARC profile call it."""
 
@@ -34,7 +35,8 @@ class SignInProvider:
     client_secret: str
     scopes: tuple[str, ...] | None
     subject_claim: str
-    owns_namespaces: tuple[str, ...]
+    owns_namespaces: tuple[str, ...] | Literal["any"]
+    affiliation_scopes: tuple[str, ...] | Literal["home-organisation", "any"] = "home-organisation"
 
     @property
     def shown_title(self) -> str:
@@ -77,13 +79,12 @@ def _demo(settings: Settings) -> SignInProvider:
         client_secret=settings.state.secret("demo_client_secret"),
         scopes=None,
         subject_claim="voperson_id",
-        owns_namespaces=(),
+        owns_namespaces="any",
     )
 
 
 def _configured(settings: Settings, provider: Provider) -> SignInProvider:
     preset = PRESETS[provider.preset]
-    namespaces = provider.owns_namespaces
     return SignInProvider(
         id=provider.id,
         title=provider.title or preset.title or provider.id,
@@ -93,7 +94,8 @@ def _configured(settings: Settings, provider: Provider) -> SignInProvider:
         client_secret=_secret(settings, provider),
         scopes=None if provider.scopes is None else tuple(provider.scopes),
         subject_claim=provider.subject_claim or preset.subject_claim,
-        owns_namespaces=preset.owns_namespaces if namespaces is None else tuple(namespaces),
+        owns_namespaces=provider.speaks_for,
+        affiliation_scopes=provider.affiliation_scopes,
     )
 
 

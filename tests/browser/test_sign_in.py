@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, TimeoutError, expect
+from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import TimeoutError as NotInTime
 
 from tests.support.keycloak import Keycloak, federation_with
 from tests.support.provider import CLIENT_SECRET, Provider, running_provider
@@ -54,7 +55,7 @@ def enter(page: Page, user: str) -> None:
         try:
             page.wait_for_url(re.compile("/hub/"), timeout=15_000)
             return
-        except TimeoutError:
+        except NotInTime:
             if last:
                 raise
 

@@ -201,7 +201,7 @@ def test_every_persona_can_sign_in(client: ProviderClient, persona: Any) -> None
 
 def test_the_default_quota_is_given_at_sign_in(make_house: MakeHouse) -> None:
     real = make_house()
-    client = client_of(cast("FakeHouse", real), owns_namespaces=())
+    client = client_of(cast("FakeHouse", real), owns_namespaces="any")
     researcher = next(persona for persona in PERSONAS if persona.key == "researcher")
     model = sign_in(client, researcher.claims)
     found = real.admission.person(model["name"])
