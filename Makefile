@@ -119,10 +119,12 @@ endif
 	@echo "Preparing Keycloak for the tests"
 	@$(BIN)/python -m tests.support.keycloak && touch $@ || [ "$(CI)" != true ]
 
-$(NBFED_ENVIRONMENTS)/%/.complete: images/environments/%/requirements.lock $(LAB) | $(STAMPS)/python
+# Its folder is named by what is in it, so once complete it is right. Times of files say nothing: another clone may have
+# made it, and sessions may be using it.
+$(NBFED_ENVIRONMENTS)/%/.complete: | images/environments/%/requirements.lock $(LAB) $(STAMPS)/python
 	@echo "Installing the notebook environment '$*'"
 	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(NBFED_ENVIRONMENTS)/$*
-	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* --compile-bytecode -r $<
+	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* --compile-bytecode -r images/environments/$*/requirements.lock
 	@wheel="$$($(BIN)/python -m spawners.lab.wheel $(VENV)/wheels)" && \
 	  $(BIN)/uv pip install --quiet --no-deps --compile-bytecode --python $(NBFED_ENVIRONMENTS)/$* "$$wheel"
 	@touch $@

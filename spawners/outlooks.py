@@ -38,7 +38,7 @@ def eligible_person(admission: Admission, session: Session, payer: Owner | None)
         if failure.problem is not PERSON_UNKNOWN:
             raise
         return None
-    reaches = flavour is not None and admission.eligibility(person).reaches(flavour.tier)
+    reaches = flavour is not None and admission.eligibility(person).reaches_there(flavour.tier, session.site)
     return person if reaches and (payer is None or admission.may_spend(person, payer)) else None
 
 

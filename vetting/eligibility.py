@@ -81,6 +81,14 @@ class Eligibility:
         """Whether the person has this tier, at one site at least or at the one that is named."""
         return any(s.holds for s in self._standings(site) if s.tier == tier)
 
+    def reaches_there(self, tier: str, site: str) -> bool:
+        """Whether the person has this tier at a site and what the site itself asks of everybody. At a site that is not in
+        the settings any more, only the tier counts.
+        """
+        if site not in self.at:
+            return self.reaches(tier)
+        return self.reaches(tier, site) and all(check.holds for check in self.at[site].asks)
+
     def missing(self, tier: str, site: str | None = None) -> tuple[Check, ...]:
         """The checks that keep the person from a tier. Those of a tier that is needed stand in its place."""
         return self._expanded(tier, site, holds=False)

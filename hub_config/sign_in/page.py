@@ -24,10 +24,10 @@ from hub_config.sign_in.client import ProviderClient
 from hub_config.sign_in.refused import ProviderAway, Reason, SignInRefused
 
 __all__ = [
-    "Choice",
     "ComeBackHandler",
     "LeaveHandler",
     "LogoHandler",
+    "ProviderChoice",
     "SignInHandler",
     "SignedOutHandler",
     "StartHandler",
@@ -42,7 +42,7 @@ _MOST_CHARACTERS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ProviderChoice:
     """A provider on the page."""
 
     id: str
@@ -59,12 +59,13 @@ class _RefusalPage(web.HTTPError):
     def __init__(self, failure: Failure, message: str) -> None:
         super().__init__(failure.problem.status, reason=failure.problem.code)
         self.jupyterhub_message = message
+        self.heading = gettext("You are not signed in")
 
 
 class _SignInPage(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
     """What the pages share."""
 
-    async def choices(self, next_url: str) -> list[Choice]:
+    async def choices(self, next_url: str) -> list[ProviderChoice]:
         """The providers, the one that was used last in this browser first."""
         clients = self.authenticator.clients
         last = self.get_cookie(LAST_PROVIDER_COOKIE)
@@ -72,10 +73,10 @@ class _SignInPage(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
         ordered = sorted(clients.values(), key=lambda client: client.provider.id != last)
         return [self._choice(client, next_url, last, troubles[client.provider.id]) for client in ordered]
 
-    def _choice(self, client: ProviderClient, next_url: str, last: str | None, trouble: str | None) -> Choice:
+    def _choice(self, client: ProviderClient, next_url: str, last: str | None, trouble: str | None) -> ProviderChoice:
         provider = client.provider
         query = {"provider": provider.id, **({"next": next_url} if next_url else {})}
-        return Choice(
+        return ProviderChoice(
             id=provider.id,
             title=provider.shown_title,
             address=f"{self.hub.base_url}oauth_login?{urlencode(query)}",

@@ -38,6 +38,7 @@ from hub_config.pages.views import (
     _quota,
 )
 from hub_config.settings import DEMO_FILE, load
+from hub_config.sign_in.page import ProviderChoice
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
 from quota.page import GrantStanding
@@ -533,6 +534,9 @@ ASK_VIEW = AskView(
     name="Inês", organisation="example.org", tier="T1", next_tier="T2", contact="",
     missing=[Check(field, "x", holds=False) for field in ("communities", "assurance", "affiliation", "tier", "evidence")],
 )  # fmt: skip
+CHOICE = ProviderChoice(
+    id="x", title="Check-in", address="/hub/oauth_login?provider=x", logo="/x", used_last=True, away=False
+)
 SPAWNER = SimpleNamespace(name="second", stage=Stage.STARTING)
 ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "advice": "",
                  "may_ask": False, "refused": False, "reference": "ABCDEFGH"}  # fmt: skip
@@ -579,11 +583,16 @@ PAGES = [
     pytest.param("stop_pending.html", {"spawner": SPAWNER, "auth_state": None}, id="stopping"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED}, id="failed"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED, "failed_html_message": "<b>No.</b>"}, id="refused"),
-    pytest.param("login.html", {"authenticator_login_url": "/hub/oauth_login", "login_error": ""}, id="login"),
-    pytest.param("logout.html", {}, id="logout"),
+    pytest.param("login.html", {"providers": [CHOICE]}, id="login"),
+    pytest.param("login.html", {"providers": [CHOICE, replace(CHOICE, logo="", away=True)]}, id="login-with-one-away"),
+    pytest.param("logout.html", {"still": ""}, id="logout"),
+    pytest.param("logout.html", {"still": "Check-in"}, id="logout-while-the-provider-is-away"),
     *(
         pytest.param("error.html", {"status_code": code, **ERROR}, id=f"error-{code}")
         for code in (400, 403, 404, 429, 500, 503)
+    ),
+    pytest.param(
+        "error.html", {"status_code": 403, **ERROR, "exception": SimpleNamespace(heading="Not you")}, id="sign-in-refused"
     ),
     pytest.param("404.html", {"status_code": 404, **ERROR}, id="404"),
     pytest.param("error.html", {"status_code": 500, **ERROR, "message": ""}, id="error-without-a-message"),
@@ -691,7 +700,8 @@ def test_what_others_wrote_is_no_markup(templates: Environment) -> None:
     page = templates.get_template("home.html").render(view=view, form=evil_form, error_html="")
     asking = templates.get_template("ask.html").render(view=replace(ASK_VIEW, name=EVIL, organisation=EVIL), about=EVIL)
     spawning = templates.get_template("spawn.html").render(**{**SPAWN, "error_message": EVIL})
-    for html in (page, asking, spawning):
+    choosing = templates.get_template("login.html").render(providers=[replace(CHOICE, title=EVIL, away=True)])
+    for html in (page, asking, spawning, choosing):
         assert EVIL not in html
         assert "&lt;script&gt;" in html
 
