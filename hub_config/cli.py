@@ -27,6 +27,7 @@ from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.sign_in.commands import identity
 from hub_config.wiring import House, environments_folder, house, upkeep
 from hub_config.wiring import worker as worker_of
+from quota.bench.commands import bench
 from quota.commands import grant, statement
 from quota.ledger import Ledger
 from spawners.commands import lab_wheel, sessions
@@ -131,7 +132,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, statement, sessions, identity, lab_wheel):
+for _command in (bench, db, grant, statement, sessions, identity, lab_wheel):
     main.add_command(_command)
 
 

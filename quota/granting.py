@@ -108,8 +108,8 @@ def revoke(connection: Connection, grant_id: str, *, now: datetime, actor: str, 
     if grant.revoked_at is not None:
         return
     _end(connection, grant_id, now)
-    with open_page(connection, grant.account_id, now, actor):
-        pass
+    with open_page(connection, grant.account_id, now, actor) as page:
+        page.grant_changed = True
     record(connection, at=now, act=Act.GRANT_REVOKED, actor=actor, target=grant_id, reason=reason)
 
 
@@ -136,6 +136,7 @@ def change(
     with open_page(connection, grant.account_id, now, actor) as page:
         rest = terms.amount - _paid(connection, grant_id)
         _end(connection, grant_id, now)
+        page.grant_changed = True
         _hand_over(page, grant_id, rest)
         owner = AccountTable.__table__.c
         row = connection.execute(select(owner.owner_kind, owner.owner_ref).where(owner.id == grant.account_id)).one()
