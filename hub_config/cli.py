@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +25,9 @@ from federation.settings import BatchSite
 from federation.worker import run as run_worker
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.wiring import House, environments_folder, house, upkeep
-from quota.commands import grant, statement
+from quota.commands import grant, ledger, rates, statement
 from quota.ledger import Ledger
+from quota.settings import Pool
 from spawners.commands import sessions
 from spawners.sessions import Sessions
 from spawners.tables import EndReason
@@ -72,6 +73,14 @@ class Installation:
     @property
     def ledger(self) -> Ledger:
         return self._checked_house.ledger
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        return self.settings.yaml.pools
+
+    @property
+    def weights_milli(self) -> Mapping[str, int]:
+        return self._house.admission.policy.weights_milli()
 
     @property
     def sessions(self) -> Sessions:
@@ -125,7 +134,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, statement, sessions):
+for _command in (db, grant, ledger, rates, statement, sessions):
     main.add_command(_command)
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from sqlalchemy import Connection, insert, select, text
 
 from quota.tables import RateTable
 
-__all__ = ["Rate", "current", "publish"]
+__all__ = ["Rate", "Version", "current", "publish", "versions"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,15 @@ class Rate:
     version: int
     flavour: str
     weight_milli: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """All weights of a version in thousandths, by flavour, and since when they counted."""
+
+    number: int
+    valid_from: datetime
+    weights_milli: Mapping[str, int]
 
 
 def publish(connection: Connection, weights_milli: Mapping[str, int], at: datetime) -> int:
@@ -53,6 +63,17 @@ def current(connection: Connection, flavour: str) -> Rate:
     """
     version, known = _latest(connection)
     return Rate(version, flavour, known[flavour])
+
+
+def versions(connection: Connection) -> list[Version]:
+    """All that there were, the one in force first."""
+    rows = connection.execute(select(RateTable.__table__).order_by(RateTable.version.desc(), RateTable.flavour))
+    found = []
+    for number, group in groupby(rows, key=lambda row: row.version):
+        of_version = list(group)
+        weights = {row.flavour: row.weight_milli for row in of_version}
+        found.append(Version(number=number, valid_from=of_version[0].valid_from, weights_milli=weights))
+    return found
 
 
 def _latest(connection: Connection) -> tuple[int, dict[str, int]]:

@@ -2,15 +2,31 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from quota.owners import Owner, account_of
 from quota.page import GrantStanding
 from quota.shelf import grants_of
 from quota.tables import OPEN_STATES, BalanceTable, EntryKind, EntryTable, HoldTable
 
-__all__ = ["Line", "Standing", "Statement", "standing", "statement"]
+__all__ = ["Line", "Standing", "Statement", "line", "open_lines", "standing", "statement"]
+
+_OPEN = tuple(state.value for state in OPEN_STATES)
+
+
+def _sum_of(kind: EntryKind) -> Any:
+    """What the entries of a kind add up to, for each hold."""
+    total = select(func.coalesce(func.sum(EntryTable.amount), 0))
+    return total.where(EntryTable.hold_id == HoldTable.id, EntryTable.kind == kind.value).scalar_subquery()
+
+
+_LINES = select(
+    HoldTable.__table__,
+    _sum_of(EntryKind.OVERRUN).label("overrun"),
+    _sum_of(EntryKind.CORRECTION).label("corrected"),
+).order_by(HoldTable.reserved_at.desc(), HoldTable.id.desc())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +65,11 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One session in a statement; `charged` is None while it is open."""
+    """One session in a statement.
+
+    `charged` is what its times and weight say, None while it is open; `overrun` is the part of it that had no cover when
+    it ended. `corrected` is what operators changed since, more or less.
+    """
 
     hold: str
     server: str
@@ -63,8 +83,18 @@ class Line:
     lease_until: datetime
     amount: int
     charged: int | None
+    corrected: int
     overrun: int
     source: str
+
+    @property
+    def is_open(self) -> bool:
+        return self.charged is None
+
+    @property
+    def cost(self) -> int | None:
+        """What it costs in the end; None while it is open."""
+        return None if self.charged is None else self.charged + self.corrected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,35 +121,40 @@ def statement(connection: Connection, owner: Owner, at: datetime, *, since: date
     account = account_of(connection, owner)
     if account is None:
         return Statement(standing=Standing(), lines=())
-    overrun = (
-        select(func.coalesce(func.sum(EntryTable.amount), 0))
-        .where(EntryTable.hold_id == HoldTable.id, EntryTable.kind == EntryKind.OVERRUN.value)
-        .scalar_subquery()
-    )
     rows = connection.execute(
-        select(HoldTable.__table__, overrun.label("overrun"))
-        .where(HoldTable.account_id == account, HoldTable.reserved_at >= since)
-        .order_by(HoldTable.reserved_at.desc(), HoldTable.id.desc())
-        .limit(limit)
+        _LINES.where(HoldTable.account_id == account, HoldTable.reserved_at >= since).limit(limit)
     )
-    open_states = {state.value for state in OPEN_STATES}
-    lines = tuple(
-        Line(
-            hold=row.id,
-            server=row.server,
-            site=row.site,
-            flavour=row.flavour,
-            weight_milli=row.weight_milli,
-            state=row.state,
-            reserved_at=row.reserved_at,
-            started_at=row.started_at,
-            ended_at=row.ended_at,
-            lease_until=row.lease_until,
-            amount=row.amount,
-            charged=None if row.state in open_states else row.charged,
-            overrun=int(row.overrun),  # a sum is a decimal number to PostgreSQL
-            source=row.source or "",
-        )
-        for row in rows
+    return Statement(standing=standing(connection, owner, at), lines=tuple(map(_line, rows)))
+
+
+def open_lines(connection: Connection, owner: Owner) -> tuple[Line, ...]:
+    """The open sessions that an account pays for, newest first."""
+    account = account_of(connection, owner)
+    rows = connection.execute(_LINES.where(HoldTable.account_id == account, HoldTable.state.in_(_OPEN)))
+    return tuple(map(_line, rows))
+
+
+def line(connection: Connection, hold: str) -> Line | None:
+    """One session, if there is a hold with this id."""
+    row = connection.execute(_LINES.where(HoldTable.id == hold)).one_or_none()
+    return None if row is None else _line(row)
+
+
+def _line(row: Row[Any]) -> Line:
+    return Line(
+        hold=row.id,
+        server=row.server,
+        site=row.site,
+        flavour=row.flavour,
+        weight_milli=row.weight_milli,
+        state=row.state,
+        reserved_at=row.reserved_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        lease_until=row.lease_until,
+        amount=row.amount,
+        charged=None if row.state in _OPEN else row.charged,
+        corrected=int(row.corrected),  # a sum is a decimal number to PostgreSQL
+        overrun=int(row.overrun),
+        source=row.source or "",
     )
-    return Statement(standing=standing(connection, owner, at), lines=lines)

@@ -8,28 +8,17 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from federation.errors import Problem
-from federation.persons import Facts, Person
+from federation.persons import Facts
 from federation.settings import in_language
 from quota.answers import Payer
 from quota.capping import Cap, Scope
 from quota.errors import FLAVOUR_FULL, POOL_FULL, SESSIONS_CAP, SITE_FULL, USER_CAP
-from quota.owners import Owner
+from quota.owners import owner_of, pool_owner
 from quota.reasons import Reason
 from quota.settings import DefaultGrant, Limit, Pool
-from quota.tables import OwnerKind
 from vetting import entitlements
 
 __all__ = ["caps_on_all", "caps_on_person", "owner_of", "pool_owner", "pool_payer", "pools_of"]
-
-
-def owner_of(person: Person) -> Owner:
-    """The account that is a person's own."""
-    return Owner(OwnerKind.USER, person.id)
-
-
-def pool_owner(name: str) -> Owner:
-    """The account of a pool."""
-    return Owner(OwnerKind.GROUP, name)
 
 
 def pools_of(facts: Facts, pools: Mapping[str, Pool]) -> dict[str, Pool]:
