@@ -2,10 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,25 +20,9 @@ from quota.commands import statements, unit_hours
 from quota.owners import Owner
 from quota.tables import GrantTable, OwnerKind
 from tests.hub_config.test_cli import NOW, Commands
-from tests.support.databases import Databases, locked
+from tests.support.databases import locked
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def nbfed(tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
-    commands = Commands(tmp_path, monkeypatch, database={"busy_seconds": 0.2})
-    if databases.kind != "sqlite":
-        monkeypatch.setenv("NBFED_DATABASE_URL", databases.migrated())
-    yield commands
-    commands.close()
-
-
-@pytest.fixture
-def ines(nbfed: Commands) -> Person:
-    return nbfed.person(
-        "ines", name="Inês Carvalho", email="ines@serra.example.org", home_organisation="Universidade de Serra Clara"
-    )
 
 
 def add(nbfed: Commands, *more: str, person: str = "ines", hours: str = "10", reason: str = "a course") -> Result:
