@@ -16,7 +16,9 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 NBFED_HOME ?= $(CURDIR)/run
 ENVIRONMENTS := python minimal
-ENVIRONMENT_KEY := $(shell cat images/environments/*/requirements.lock | sha256sum | cut -c1-12)
+# Named by what is in them: the locked packages, and our part of JupyterLab.
+LAB := spawners/lab/wheel.py spawners/lab/nbfed_lab/__init__.py spawners/lab/nbfed_lab/extension.js
+ENVIRONMENT_KEY := $(shell cat images/environments/*/requirements.lock $(LAB) | sha256sum | cut -c1-12)
 NBFED_ENVIRONMENTS ?= $(if $(ROOT),/var/lib/notebooks-federation,$(CURDIR)/.environments)/$(ENVIRONMENT_KEY)
 export NBFED_HOME NBFED_ENVIRONMENTS
 
@@ -108,8 +110,10 @@ ifeq ($(ROOT)$(DEBIAN),yesyes)
 endif
 	@touch $@
 
-$(NBFED_ENVIRONMENTS)/%/.complete: images/environments/%/requirements.lock | $(STAMPS)/python
+$(NBFED_ENVIRONMENTS)/%/.complete: images/environments/%/requirements.lock $(LAB) | $(STAMPS)/python
 	@echo "Installing the notebook environment '$*'"
 	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(NBFED_ENVIRONMENTS)/$*
 	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* --compile-bytecode -r $<
+	@wheel="$$($(BIN)/python -m spawners.lab.wheel $(VENV)/wheels)" && \
+	  $(BIN)/uv pip install --quiet --no-deps --compile-bytecode --python $(NBFED_ENVIRONMENTS)/$* "$$wheel"
 	@touch $@

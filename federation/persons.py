@@ -39,13 +39,24 @@ class PersonTable(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a provider said of a person at one moment. Empty where it said nothing: a missing claim denies."""
+    """What a provider said of a person at one moment. Empty where it said nothing: a missing claim denies.
+
+    Parameters
+    ----------
+    affiliations, unchecked_affiliations
+        `faculty@example.org`: those whose domain was checked, and those that are shown and count for nothing.
+    memberships
+        Entitlements of the provider's own namespaces that could be read, as they were sent.
+    not_understood
+        Those that could not be read; cut, and safe to show.
+    """
 
     provider: str = ""
     name: str = ""
     email: str = ""
     home_organisation: str = ""
     affiliations: tuple[str, ...] = ()
+    unchecked_affiliations: tuple[str, ...] = ()
     assurance: tuple[str, ...] = ()
     memberships: tuple[str, ...] = ()
     mfa: bool = False

@@ -105,6 +105,7 @@ class ListenSection(Section):
     )
     proxy_api_port: Port = 8001
     hub_port: Port = 8081
+    worker_port: Port = Field(8082, description="the worker's health and metrics")
     sign_in_port: Port = Field(9400, description="the demo sign-in")
 
 

@@ -1,159 +1,145 @@
-"""Sign-in through an OpenID provider: who it is, kept under the name that was given at the first sign-in.
+"""Sign-in through OpenID providers: who it is, kept under the name that was given at the first sign-in.
 
-oauthenticator keeps its flow (PKCE, state, token exchange); what is ours is what follows from the claims: the person is
-(issuer, subject), the hub user name is stored, and the default quota is given once the tier is reached.
+The person is (issuer, subject), the hub user name is stored, and the default quota is given once the tier is reached.
+What one provider is asked stands in `hub_config.sign_in.client`; this is what JupyterHub sees of all of them.
 """
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
-import httpx
 from oauthenticator.generic import GenericOAuthenticator
-from tornado import web
 
-from federation.database import DatabaseUnavailable
-from federation.i18n import gettext
-from federation.persons import Person, remember
-from hub_config.demo import CLIENT_ID as DEMO_CLIENT_ID
 from hub_config.settings import Settings, SettingsError
+from hub_config.sign_in.client import ProviderClient
+from hub_config.sign_in.page import (
+    ComeBackHandler,
+    LeaveHandler,
+    LogoHandler,
+    SignedOutHandler,
+    SignInHandler,
+    StartHandler,
+)
+from hub_config.sign_in.providers import SignInProvider, resolve
+from hub_config.sign_in.refresh import REFRESH_PATH, Outcome, Refresher, RefreshHandler
 from hub_config.wiring import House
 from spawners.exchange import EXCHANGE_PATH, ExchangeHandler
-from vetting.identity import NoSubject, identify
-from vetting.settings import Provider
 
-__all__ = ["FederatedAuthenticator", "configure_sign_in"]
+__all__ = ["FederatedAuthenticator", "auth_state_keys", "configure_sign_in"]
 
-_PRESETS = {
-    "egi-check-in": "https://aai.egi.eu/auth/realms/egi",
-    "egi-check-in-demo": "https://aai-demo.egi.eu/auth/realms/egi",
-    "egi-check-in-dev": "https://aai-dev.egi.eu/auth/realms/egi",
-}
-_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
-_SCOPES = [
-    "openid", "profile", "email", "voperson_id", "eduperson_entitlement", "eduperson_scoped_affiliation",
-    "eduperson_assurance", "offline_access",
-]  # fmt: skip
+_KEY_VARIABLES = ("NBFED_CRYPT_KEY", "JUPYTERHUB_CRYPT_KEY")
 
 
 class FederatedAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # oauthenticator has no types
-    """See the module. `house` and `provider` are set by `configure_sign_in`."""
+    """See the module. `house`, `providers` and `public_url` are set by `configure_sign_in`."""
+
+    login_handler = StartHandler
+    callback_handler = ComeBackHandler
+    logout_handler = LeaveHandler
 
     house: ClassVar[House]
-    provider: ClassVar[Provider]
-    issuer: ClassVar[str]
+    providers: ClassVar[Sequence[SignInProvider]]
+    public_url: ClassVar[str]
+    """Of the hub, with a slash at its end."""
 
-    def user_info_to_username(self, user_info: Mapping[str, Any]) -> str:
-        """A placeholder: oauthenticator wants a name before `update_auth_model` has found the person and their own."""
-        return "unnamed"
+    @cached_property
+    def clients(self) -> dict[str, ProviderClient]:
+        """One for each provider, by its id."""
+        callback = self.public_url + "oauth_callback"
+        return {each.id: ProviderClient(each, self.house, callback) for each in self.providers}
 
-    async def update_auth_model(self, auth_model: dict[str, Any]) -> dict[str, Any]:
-        """Turn claims into a person, and the person's stored name into the hub's user name."""
-        claims = auth_model["auth_state"][self.user_auth_state_key]
-        try:
-            person = await asyncio.to_thread(self._remember, claims)
-        except NoSubject as error:
-            self.log.warning("Sign-in refused: %s", error)
-            message = gettext("Your provider did not say who you are, so you cannot be signed in. Tell support.")
-            raise web.HTTPError(403, message) from error
-        except DatabaseUnavailable as error:
-            self.log.error("Sign-in is not possible: %s", error)
-            message = gettext("The federation's books cannot be reached, so nobody can be signed in. Try again soon.")
-            raise web.HTTPError(503, message) from error
-        auth_model["name"] = person.user_name
-        return auth_model
+    @cached_property
+    def refresher(self) -> Refresher:
+        """Asks the providers again."""
+        return Refresher(self.clients, self.log)
+
+    def client(self, provider: str) -> ProviderClient | None:
+        """The client of a provider; without an id the only one, if there is one."""
+        if not provider and len(self.clients) == 1:
+            return next(iter(self.clients.values()))
+        return self.clients.get(provider)
+
+    async def troubles(self, *, patience_seconds: float, only: str | None = None) -> dict[str, str | None]:
+        """Of each provider, or of one, why it cannot be used now."""
+        asked = [client for name, client in self.clients.items() if only in (name, None)]
+        found = await asyncio.gather(*(each.discovery.trouble(patience_seconds=patience_seconds) for each in asked))
+        return {each.provider.id: trouble for each, trouble in zip(asked, found, strict=True)}
+
+    async def authenticate(self, handler: Any, data: Any = None, **_options: Any) -> dict[str, Any]:
+        """Who it is whose browser came back, by the provider that it was sent to."""
+        attempt = data["attempt"]
+        return await self.clients[attempt.provider].signed_in(data["code"], attempt)
+
+    async def refresh_user(self, user: Any, handler: Any = None, **_options: Any) -> bool | dict[str, Any]:
+        """The auth model as the provider answers now; True while it is away; False if a new sign-in is needed."""
+        outcome, model = await self.refresher.refresh(user)
+        if model is not None:
+            return dict(model)
+        return outcome is Outcome.AWAY
 
     def get_handlers(self, app: Any) -> list[tuple[Any, ...]]:
-        """Sign-in pages, and the exchange of a session's secret, which has no place in the hub's own API."""
-        return [*super().get_handlers(app), (EXCHANGE_PATH, ExchangeHandler)]
-
-    def _remember(self, claims: Mapping[str, Any]) -> Person:
-        house, provider = self.house, self.provider
-        identity = identify(
-            claims,
-            provider=provider.id,
-            issuer=self.issuer,
-            subject_claim=provider.subject_claim,
-            owns_namespaces=tuple(provider.owns_namespaces),
-        )
-        with house.database.write() as connection:
-            person = remember(
-                connection,
-                issuer=identity.issuer,
-                subject=identity.subject,
-                preferred=identity.preferred,
-                facts=identity.facts,
-                now=house.clock(),
-            )
-        house.admission.give_default(person)
-        return person
+        """Sign-in pages, the worker's way to ask again, and the exchange of a session's secret, which has no place in
+        the hub's own API.
+        """
+        return [
+            *super().get_handlers(app),
+            (r"/login", SignInHandler),
+            (r"/signed-out", SignedOutHandler),
+            (r"/nbfed/provider/([a-z0-9-]+)/logo", LogoHandler),
+            (REFRESH_PATH, RefreshHandler),
+            (EXCHANGE_PATH, ExchangeHandler),
+        ]
 
 
 def configure_sign_in(c: Any, settings: Settings, house: House) -> None:
-    """Set the authenticator up for the provider of the settings, or for the demo sign-in.
+    """Set the authenticator up for the providers of the settings, or for the demo sign-in. None of them is asked yet.
 
     Raises
     ------
     SettingsError
-        If the provider cannot be asked for its endpoints.
+        If a secret is missing, or the key that people's tokens are encrypted with.
     """
-    if settings.is_demo_sign_in:
-        provider, issuer, endpoints, secret = _demo(settings)
-    else:
-        provider, issuer, endpoints, secret = _configured(settings)
+    os.environ["JUPYTERHUB_CRYPT_KEY"] = auth_state_keys(settings)
+    providers = resolve(settings)
     authenticator = c.FederatedAuthenticator
-    authenticator.client_id = provider.client_id
-    authenticator.client_secret = secret
-    authenticator.authorize_url = endpoints["authorization_endpoint"]
-    authenticator.token_url = endpoints["token_endpoint"]
-    authenticator.userdata_url = endpoints["userinfo_endpoint"]
-    authenticator.oauth_callback_url = settings.base_url + "hub/oauth_callback"
-    authenticator.basic_auth = True
-    authenticator.scope = _SCOPES
     authenticator.allow_all = True  # whoever signs in may look; what they may use is asked at each start
     authenticator.enable_auth_state = True
-    authenticator.auto_login = settings.is_demo_sign_in
+    authenticator.manage_groups = True
+    authenticator.auto_login = len(providers) == 1
     # The worker starts sessions again for people whose sign-in may have expired by then.
     authenticator.refresh_pre_spawn = False
     FederatedAuthenticator.house = house
-    FederatedAuthenticator.provider = provider
-    FederatedAuthenticator.issuer = issuer
+    FederatedAuthenticator.providers = providers
+    FederatedAuthenticator.public_url = settings.base_url + "hub/"
     c.JupyterHub.authenticator_class = FederatedAuthenticator
 
 
-def _demo(settings: Settings) -> tuple[Provider, str, dict[str, str], str]:
-    issuer = f"http://127.0.0.1:{settings.yaml.listen.sign_in_port}"
-    provider = Provider(id="demo", issuer=issuer, client_id=DEMO_CLIENT_ID, subject_claim="voperson_id")
-    endpoints = {
-        "authorization_endpoint": f"{issuer}/oauth2/authorize",
-        "token_endpoint": f"{issuer}/oauth2/token",
-        "userinfo_endpoint": f"{issuer}/userinfo",
-    }
-    return provider, issuer, endpoints, settings.state.secret("demo_client_secret")
+def auth_state_keys(settings: Settings) -> str:
+    """The keys as JupyterHub wants them: the first one encrypts, all decrypt.
 
-
-def _configured(settings: Settings) -> tuple[Provider, str, dict[str, str], str]:
-    providers = settings.yaml.identity.providers
-    if len(providers) > 1:
-        raise SettingsError(f"{settings.file}: identity.providers: this version signs people in through one provider")
-    provider = providers[0]
-    issuer = provider.issuer or _PRESETS[provider.preset]
-    key = f"identity.providers.{provider.id}"
-    variable = "NBFED_CLIENT_SECRET_" + provider.id.upper().replace("-", "_")
-    secret = os.environ.get(variable, "")
-    if not secret and provider.client_secret_file is None:
-        raise SettingsError(f"{settings.file}: {key}.client_secret_file is missing, and {variable} is not set")
-    if not secret and provider.client_secret_file is not None:
-        secret = settings.read_secret(provider.client_secret_file, f"{key}.client_secret_file")
-    try:
-        answer = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=20).raise_for_status()
-        endpoints = dict(answer.json())
-    except (httpx.HTTPError, ValueError, TypeError) as error:
-        raise SettingsError(f"{settings.file}: {key}: the provider at {issuer} cannot be asked: {error}") from error
-    if endpoints.get("issuer") != issuer:
-        raise SettingsError(f"{settings.file}: {key}: {issuer} says that its issuer is {endpoints.get('issuer')}")
-    missing = [name for name in _ENDPOINTS if not isinstance(endpoints.get(name), str)]
-    if missing:
-        raise SettingsError(f"{settings.file}: {key}: the provider at {issuer} names no {', '.join(missing)}")
-    return provider, issuer, endpoints, secret
+    Raises
+    ------
+    SettingsError
+        If one is no key, or if there is none in production mode: a key that was made on the way would be lost with
+        the machine, and nobody would know where it is.
+    """
+    file = settings.yaml.identity.auth_state_key_file
+    key = "identity.auth_state_key_file"
+    given = next((os.environ[name] for name in _KEY_VARIABLES if os.environ.get(name)), None)
+    if given is None and file is not None:
+        given = settings.read_secret(file, key)
+    if given is None and settings.yaml.federation.mode == "production":
+        raise SettingsError(
+            f"{settings.file}: {key} is missing: production mode keeps people's tokens encrypted, with a key that you "
+            "keep. Make one with `openssl rand -hex 32`"
+        )
+    keys = (given or settings.state.secret("crypt_key")).replace(";", "\n").split()
+    for each in keys:
+        if len(each) != 64 or not all(character in "0123456789abcdefABCDEF" for character in each):
+            raise SettingsError(
+                f"{settings.file}: {key}: a key is 64 hexadecimal characters (`openssl rand -hex 32` makes one), one on "
+                "each line"
+            )
+    return ";".join(keys)

@@ -22,13 +22,15 @@ from federation.clock import Clock, system_clock
 from federation.commands import db, plain
 from federation.database import Database, DatabaseUnavailable
 from federation.settings import BatchSite
-from federation.worker import run as run_worker
+from federation.worker_pages import application, serving
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
+from hub_config.sign_in.commands import identity
 from hub_config.wiring import House, environments_folder, house, upkeep
+from hub_config.wiring import worker as worker_of
 from quota.commands import grant, ledger, rates, statement
 from quota.ledger import Ledger
 from quota.settings import Pool
-from spawners.commands import sessions
+from spawners.commands import lab_wheel, sessions
 from spawners.sessions import Sessions
 from spawners.tables import EndReason
 
@@ -55,12 +57,16 @@ class _Commands(click.Group):
 class Installation:
     """What the commands of the houses work with (their `Shop`): each part is made when a command first asks for it."""
 
-    def __init__(self, *, clock: Clock = system_clock) -> None:
-        self.clock = clock
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock
 
     @cached_property
     def settings(self) -> Settings:
         return load()
+
+    @cached_property
+    def clock(self) -> Clock:
+        return self._clock or self.settings.clock()
 
     @property
     def database(self) -> Database:
@@ -101,7 +107,7 @@ class Installation:
         return self._house
 
 
-def _house(settings: Settings, actor: str, clock: Clock = system_clock) -> House:
+def _house(settings: Settings, actor: str, clock: Clock | None = None) -> House:
     with _readable_places(settings):
         return house(settings, actor=actor, clock=clock)
 
@@ -134,7 +140,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, ledger, rates, statement, sessions):
+for _command in (db, grant, ledger, rates, statement, sessions, identity, lab_wheel):
     main.add_command(_command)
 
 
@@ -161,14 +167,29 @@ def up(config: Path | None) -> None:
 
 
 @main.command()
-def worker() -> None:
-    """Renew leases, settle ended sessions, stop idle ones. `nbfed up` runs it."""
+@click.option("--port", type=click.IntRange(1, 65535), help="for health and metrics; else listen.worker_port")
+def worker(port: int | None) -> None:
+    """Renew leases, settle ended sessions, stop idle ones. `nbfed up` runs it.
+
+    There may be several: one leads, the others stand by and take over within 30 seconds when it dies.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "apscheduler"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = load()
     parts = _house(settings, "worker")
     migrations.check(parts.database)
-    run_worker([upkeep(parts).run_once], interval_seconds=settings.yaml.worker.interval_seconds)
+    shell, registry = worker_of(parts)
+    port = port or settings.yaml.listen.worker_port
+    try:
+        pages = serving(application(shell.health, registry), port)
+    except OSError as error:
+        raise click.ClickException(
+            f"Port {port} cannot be opened: {error.strerror}. Choose another with listen.worker_port in "
+            f"{settings.file}, or, for a second worker on this machine, with --port."
+        ) from error
+    with pages:
+        shell.run()
 
 
 @main.command("demo-sign-in")
@@ -216,6 +237,7 @@ def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
     named = {
         f"identity.providers.{each.id}.client_secret_file": each.client_secret_file for each in yaml.identity.providers
     }
+    named["identity.auth_state_key_file"] = yaml.identity.auth_state_key_file
     for key, file in {"database.url_file": yaml.database.url_file, **named}.items():
         try:
             if file is not None:

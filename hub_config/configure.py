@@ -1,6 +1,5 @@
 """The hub's configuration as a function of federation.yaml."""
 
-import os
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -13,6 +12,7 @@ from hub_config.authenticator import configure_sign_in
 from hub_config.pages import configure_pages
 from hub_config.restoring_proxy import MARK, RestoringProxy
 from hub_config.settings import Settings
+from hub_config.sign_in.refresh import REFRESH_SCOPE
 from hub_config.wiring import house
 from spawners.federated import FederatedSpawner
 
@@ -74,7 +74,6 @@ def _configure_processes(c: Any, settings: Settings) -> None:
     hub.cleanup_servers = False
     hub.cleanup_proxy = False
     hub.init_spawners_timeout = 1
-    os.environ.setdefault("JUPYTERHUB_CRYPT_KEY", state.secret("crypt_key"))
 
 
 def _configure_sessions(c: Any, settings: Settings) -> None:
@@ -98,11 +97,12 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
 
 def _configure_worker_access(c: Any, settings: Settings) -> None:
     c.JupyterHub.services = [{"name": "worker", "api_token": settings.state.secret("worker_token")}]
+    c.JupyterHub.custom_scopes = {REFRESH_SCOPE: {"description": "Ask providers again what they say of people"}}
     c.JupyterHub.load_roles = [
         {
             "name": "worker",
             "description": "renews leases, stops idle sessions, starts interrupted ones again",
-            "scopes": ["list:users", "read:servers", "delete:servers", "start:servers"],
+            "scopes": ["list:users", "read:servers", "delete:servers", "start:servers", REFRESH_SCOPE],
             "services": ["worker"],
         }
     ]

@@ -93,6 +93,7 @@ def examine(
     yield hub(answer, settings, metadata.version("jupyterhub"))
     yield proxy(client, settings)
     yield worker_token(client, settings)
+    yield worker(client, settings)
     yield time_of_day(answer, clock())
 
 
@@ -413,6 +414,45 @@ def worker_token(client: httpx.Client, settings: Settings) -> Check:
             "service again. Until then leases are not renewed.",
         )
     return Check(name, State.OK, "accepted by the hub")
+
+
+def worker(client: httpx.Client, settings: Settings) -> Check:
+    """Whether a worker leads or stands by on this machine, and is well."""
+    name, port = "worker", settings.yaml.listen.worker_port
+    answer = ask(client, f"http://{LOOPBACK}:{port}/health")
+    if isinstance(answer, str):
+        return Check(
+            name,
+            State.FAIL,
+            f"nothing answers at port {port}: {answer}",
+            "`nbfed up` starts it. Without a worker leases are not renewed, and what ends by itself is settled late.",
+        )
+    found = _health(answer)
+    if found is None:
+        return Check(
+            name,
+            State.FAIL,
+            f"what answers at port {port} is not a worker: HTTP {answer.status_code}",
+            f"Another program has this port: choose another with listen.worker_port in {settings.file}.",
+        )
+    text = "leads" if found["role"] == "leader" else "stands by; another worker leads"
+    if answer.status_code == httpx.codes.OK:
+        return Check(name, State.OK, text)
+    late = ", ".join(map(str, found.get("late", []))) or "none"
+    return Check(
+        name,
+        State.FAIL,
+        f"{text}, and is not well: database {found.get('database')}; jobs that are late: {late}",
+        f"Look into worker.log in {settings.state.root / 'logs'}.",
+    )
+
+
+def _health(answer: httpx.Response) -> dict[str, Any] | None:
+    try:
+        content = answer.json()
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and content.get("role") in ("leader", "standby") else None
 
 
 def existing_secret(settings: Settings, name: str) -> str | None:

@@ -41,6 +41,7 @@ def ports(settings: Settings) -> list[Port]:
         Port(settings.public_port, public_host(settings), public_setting),
         Port(listen.proxy_api_port, LOOPBACK, "listen.proxy_api_port"),
         Port(listen.hub_port, LOOPBACK, "listen.hub_port"),
+        Port(listen.worker_port, LOOPBACK, "listen.worker_port"),
     ]
     if settings.is_demo_sign_in:
         needed.append(Port(listen.sign_in_port, LOOPBACK, "listen.sign_in_port"))

@@ -1,4 +1,5 @@
-"""The proxy as the hub sees it: kept by somebody else, and given its routes back when it was started anew.
+"""The proxy as the hub sees it: kept by somebody else, given its routes back when it was started anew, and no witness of
+who uses a session.
 
 JupyterHub looks at the routes of a proxy that it did not start itself only every `last_activity_interval` (jupyterhub
 6.1, app.py): for five minutes every page would be a 404.
@@ -32,6 +33,18 @@ class RestoringProxy(ConfigurableHTTPProxy):  # type: ignore[misc]  # jupyterhub
         if self._looking is None:
             self._looking = PeriodicCallback(self._look, _LOOK_MILLISECONDS)
             self._looking.start()
+
+    async def get_all_routes(self) -> dict[str, Any]:
+        """The routes, without when something last passed through them.
+
+        The hub would take that for activity. But a page of JupyterLab that is merely open keeps its websockets alive
+        and asks for lists every few seconds (configurable-http-proxy, lib/configproxy.js, counts every byte): it would
+        never be idle. Each session says itself when it was used (`spawners/lab`).
+        """
+        routes: dict[str, Any] = await super().get_all_routes()
+        for route in routes.values():
+            route["data"].pop("last_activity", None)
+        return routes
 
     async def _look(self) -> None:
         headers = {"Authorization": f"token {self.auth_token}"}

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from federation.clock import CLOCK_FILE, Clock, FileClock, system_clock
 from federation.i18n import LANGUAGES
 from federation.settings import (
     DatabaseSection,
@@ -26,12 +27,19 @@ from federation.state import StateFolder
 from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
 from quota.settings import DefaultGrant, LimitsSection, Pool
 from spawners.settings import IdleSection, WorkerSection
-from vetting.settings import DeskSection, IdentitySection, Tier
+from vetting.entitlements import owned_by
+from vetting.settings import DeskSection, IdentitySection, Rule, Tier
 
 __all__ = ["DEMO_FILE", "FederationYaml", "Settings", "SettingsError", "load", "parse"]
 
 DEMO_FILE = Path(__file__).parent / "demo" / "federation.yaml"
 """What `nbfed up` runs with when no federation.yaml is named."""
+
+
+_ANY_BESIDE_OTHERS = (
+    "any would let this provider hand out what belongs to the others, the operator's role among it; "
+    "production mode needs its namespaces"
+)
 
 
 class SettingsError(Exception):
@@ -99,6 +107,25 @@ class FederationYaml(Section):
         return self
 
     @model_validator(mode="after")
+    def _rules_can_hold(self) -> "FederationYaml":
+        complaints = list(_terms_of_nobody(self))
+        if complaints:
+            raise Misfit(complaints)
+        return self
+
+    @model_validator(mode="after")
+    def _providers_are_told_apart(self) -> "FederationYaml":
+        ids = [provider.id for provider in self.identity.providers]
+        complaints: list[tuple[Location, str]] = [
+            (("identity", "providers", index, "id"), f"another provider is called {name}, too")
+            for index, name in enumerate(ids)
+            if name in ids[:index]
+        ]
+        if complaints:
+            raise Misfit(complaints)
+        return self
+
+    @model_validator(mode="after")
     def _production_is_strict(self) -> "FederationYaml":
         base_url, providers = self.federation.base_url, self.identity.providers
         complaints = list[tuple[Location, str]]()
@@ -124,6 +151,12 @@ class FederationYaml(Section):
                 for name, site in self.sites.items()
                 if site.kind == "local"
             ]
+            complaints += [
+                (("identity", "providers", index, "owns_namespaces"), _ANY_BESIDE_OTHERS)
+                for index, provider in enumerate(providers)
+                if provider.speaks_for == "any" and len(providers) > 1
+            ]
+            complaints += _entitlements_of_nobody(self)
         if complaints:
             raise Misfit(complaints)
         return self
@@ -182,6 +215,33 @@ class Settings:
             return self.read_secret(self.yaml.database.url_file, "database.url_file")
         return f"sqlite:///{self.state.federation_database}"
 
+    @property
+    def clock_file(self) -> Path | None:
+        """The clock file that `NBFED_CLOCK_FILE` names; relative names start at the state folder."""
+        name = os.environ.get(CLOCK_FILE)
+        return self.state.root / name if name else None
+
+    def clock(self) -> Clock:
+        """The time of this installation: the machine's, or, for demonstrations and tests, that of the clock file.
+
+        Raises
+        ------
+        SettingsError
+            If there is a clock file in production mode, or it cannot be used.
+        """
+        file = self.clock_file
+        if file is None:
+            return system_clock
+        if self.yaml.federation.mode == "production":
+            raise SettingsError(
+                f"{CLOCK_FILE} is set, and production mode refuses it: charges and grants follow the machine's clock. "
+                "Unset it and start again."
+            )
+        try:
+            return FileClock(file)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"The clock file that {CLOCK_FILE} names cannot be used: {error}") from error
+
     def read_secret(self, file: str, key: str) -> str:
         """The content of a secret's file; relative names start at the folder of federation.yaml.
 
@@ -208,14 +268,18 @@ def load(file: Path | None = None, state: StateFolder | None = None) -> Settings
     Raises
     ------
     SettingsError
-        If it cannot be read or used.
+        If it, or the clock file, cannot be read or used.
     """
     path = file or Path(os.environ.get("NBFED_CONFIG") or DEMO_FILE)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {_why(error)}") from error
-    return Settings(file=path.absolute(), yaml=parse(text, str(path)), state=state or StateFolder.from_environment())
+    settings = Settings(
+        file=path.absolute(), yaml=parse(text, str(path)), state=state or StateFolder.from_environment()
+    )
+    settings.clock()  # said now, by every command, and not when time is first asked for
+    return settings
 
 
 def parse(text: str, name: str) -> FederationYaml:
@@ -269,6 +333,34 @@ def _located(location: Location, names: str | Collection[str]) -> Iterator[tuple
         yield from (((*location, name), name) for name in names)
     else:
         yield from (((*location, index), name) for index, name in enumerate(names))
+
+
+def _rules(content: FederationYaml) -> Iterator[tuple[Location, Rule]]:
+    """Each tier, and each alternative in it."""
+    for name, tier in content.tiers.items():
+        yield ("tiers", name), tier
+        yield from ((("tiers", name, "any", index), rule) for index, rule in enumerate(tier.any))
+
+
+def _entitlements_of_nobody(content: FederationYaml) -> Iterator[tuple[Location, str]]:
+    """Entitlements that a rule asks for and no provider may give."""
+    providers, roles = content.identity.providers, content.identity.roles
+    asked = [((*at, "communities"), rule.communities or []) for at, rule in _rules(content)]
+    asked += [(("identity", "roles", role), getattr(roles, role)) for role in ("reviewer", "operator", "trainer")]
+    asked += [(("identity", "roles", "site_operator", site), rule) for site, rule in roles.site_operator.items()]
+    for above, required in asked if providers else ():
+        for index, entitlement in enumerate(required):
+            if not any(owned_by(str(entitlement), provider.speaks_for) for provider in providers):
+                wrong = (
+                    f"no provider speaks for {entitlement.namespace}, so nobody could have this; see owns_namespaces"
+                )
+                yield (*above, index), wrong
+
+
+def _terms_of_nobody(content: FederationYaml) -> Iterator[tuple[Location, str]]:
+    if content.federation.terms is None:
+        wrong = "there are no terms to accept, so nobody could have this tier; name them in federation.terms"
+        yield from (((*at, "terms"), wrong) for at, rule in _rules(content) if rule.terms is not None)
 
 
 def _kind(content: object) -> str:

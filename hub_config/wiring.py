@@ -1,15 +1,20 @@
 """Puts the houses together: one place that makes database, ledger, admission, backends and upkeep from the settings."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from federation.clock import Clock, system_clock
+from prometheus_client import CollectorRegistry, ProcessCollector
+from sqlalchemy import text
+
+from federation.clock import Clock
 from federation.database import Database
+from federation.leader import leadership
 from federation.settings import LocalSite, in_language
 from federation.state import StateFolder
+from federation.worker import Job, Worker
 from hub_config.settings import Settings
 from quota import rates
 from quota.ledger import Ledger
@@ -20,10 +25,15 @@ from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
 from spawners.hub_client import HttpHubServers
+from spawners.memberships import PacedMemberships
+from spawners.metrics import WorkerMetrics
+from spawners.outlook import StopRules
+from spawners.outlooks import Outlooks
+from spawners.reconciler import Reconciler
 from spawners.sessions import Sessions
 from spawners.upkeep import Rules, Upkeep
 
-__all__ = ["House", "environments_folder", "house", "upkeep"]
+__all__ = ["House", "environments_folder", "house", "upkeep", "worker"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +46,19 @@ class House:
     ledger: Ledger
     sessions: Sessions
     admission: Admission
+    outlooks: Outlooks
     backends: Mapping[str, SiteBackend]
+
+    def probe(self) -> None:
+        """Ask the database for nothing.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            If it does not answer.
+        """
+        with self.database.read() as connection:
+            connection.execute(text("SELECT 1"))
 
     def context(self) -> Context:
         """What the hub's spawners work with."""
@@ -58,9 +80,9 @@ class House:
             return rates.publish(connection, self.admission.policy.weights_milli(), self.clock())
 
 
-def house(settings: Settings, *, actor: str, clock: Clock = system_clock) -> House:
-    """Make it; `actor` is who entries in the books are made by. Nothing is contacted yet."""
-    yaml = settings.yaml
+def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> House:
+    """Make it; `actor` is who makes entries in the books; the clock is that of the settings. Nothing is contacted yet."""
+    yaml, clock = settings.yaml, clock or settings.clock()
     database = Database(settings.database_url, busy_seconds=yaml.database.busy_seconds)
     ledger = Ledger(database, clock=clock, actor=actor)
     backends = _backends(settings, clock)
@@ -72,24 +94,57 @@ def house(settings: Settings, *, actor: str, clock: Clock = system_clock) -> Hou
         defaults=yaml.defaults,
         limits=yaml.limits,
         pools=yaml.pools,
+        snapshot=timedelta(hours=yaml.identity.snapshot_hours),
     )
     kinds = {yaml.sites[name].kind for name in backends}
+    admission = Admission(database, ledger, policy, kinds, clock)
     return House(
         settings=settings,
         clock=clock,
         database=database,
         ledger=ledger,
         sessions=Sessions(database, clock=clock),
-        admission=Admission(database, ledger, policy, kinds, clock),
+        admission=admission,
+        outlooks=Outlooks(database, admission, _stop_rules(settings)),
         backends=backends,
     )
 
 
-def upkeep(parts: House) -> Upkeep:
+def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
+    """The worker of this installation, and where its metrics are."""
+    yaml = parts.settings.yaml
+    lock = leadership(parts.database.url, yaml.federation.hub)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    metrics = WorkerMetrics(registry, tuple(parts.backends))
+    rounds = upkeep(parts, metrics=metrics, guard=lock.require)
+    slower = Reconciler(
+        hub=yaml.federation.hub,
+        database=parts.database,
+        sessions=parts.sessions,
+        ledger=parts.ledger,
+        backends=parts.backends,
+        clock=parts.clock,
+        metrics=metrics,
+        guard=lock.require,
+    )
+    jobs = [
+        Job("rounds", timedelta(seconds=yaml.worker.interval_seconds), rounds.run_once),
+        Job("reconcile", timedelta(minutes=1), slower.run_once),
+    ]
+    return Worker(jobs, lock, probe=parts.probe, registry=registry), registry
+
+
+def upkeep(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callable[[], None] = lambda: None) -> Upkeep:
     """The worker's rounds."""
     settings = parts.settings
     yaml = settings.yaml
-    idle = yaml.idle.stop_after_minutes
+    rules = _stop_rules(settings)
+    hub = HttpHubServers(
+        f"http://127.0.0.1:{yaml.listen.hub_port}/hub/api",
+        settings.state.secret("worker_token"),
+        yaml.federation.hub,
+    )
     return Upkeep(
         hub=yaml.federation.hub,
         database=parts.database,
@@ -97,16 +152,26 @@ def upkeep(parts: House) -> Upkeep:
         ledger=parts.ledger,
         admission=parts.admission,
         backends=parts.backends,
-        servers=HttpHubServers(
-            f"http://127.0.0.1:{yaml.listen.hub_port}/hub/api",
-            settings.state.secret("worker_token"),
-            yaml.federation.hub,
-        ),
+        servers=hub,
+        memberships=PacedMemberships(hub, every=rules.lease / 4, clock=parts.clock),
         rules=Rules(
-            lease=timedelta(minutes=yaml.limits.lease_minutes),
-            idle_stop=timedelta(minutes=idle) if idle is not None else None,
+            lease=rules.lease,
+            idle_stop=rules.idle_stop,
+            silent_patience=timedelta(minutes=yaml.worker.silent_minutes),
         ),
         clock=parts.clock,
+        metrics=metrics,
+        guard=guard,
+    )
+
+
+def _stop_rules(settings: Settings) -> StopRules:
+    """What the worker stops sessions by, and what is announced of it."""
+    idle, limits = settings.yaml.idle, settings.yaml.limits
+    return StopRules(
+        lease=timedelta(minutes=limits.lease_minutes),
+        idle_stop=timedelta(minutes=idle.stop_after_minutes) if idle.stop_after_minutes is not None else None,
+        idle_notice=timedelta(minutes=idle.notice_minutes),
     )
 
 

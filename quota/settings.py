@@ -50,7 +50,7 @@ class Pool(Section):
 class LimitsSection(Section):
     """Leases, and caps on what runs at the same time."""
 
-    lease_minutes: Annotated[int, Field(ge=5, le=1440)] = Field(
+    lease_minutes: Annotated[int, Field(ge=1, le=1440)] = Field(
         45, description="quota is reserved for this long at a time on local and Kubernetes sites"
     )
     shortest_lease_minutes: Annotated[int, Field(ge=1, le=60)] = Field(

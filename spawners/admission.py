@@ -14,7 +14,7 @@ from federation.clock import Clock, system_clock
 from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.ids import new_id
-from federation.persons import Person, find_by_user_name
+from federation.persons import Facts, Person, find_by_user_name
 from federation.settings import Environment, Flavour, Site, in_language
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
@@ -26,6 +26,7 @@ from quota.ledger import Ledger
 from quota.owners import Owner
 from quota.settings import DefaultGrant, LimitsSection, Pool
 from quota.statement import Standing, standing
+from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
 from spawners.paying import caps_on_all, caps_on_person, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
@@ -47,6 +48,8 @@ class Policy:
     defaults: dict[str, DefaultGrant]
     limits: LimitsSection
     pools: dict[str, Pool] = field(default_factory=dict)
+    snapshot: timedelta = timedelta(days=36500)
+    """How long what a provider said counts; older than that, it counts as if nothing had been said."""
 
     def weights_milli(self) -> dict[str, int]:
         """The weight of each flavour in thousandths."""
@@ -89,7 +92,9 @@ class Admission:
 
     def eligibility(self, person: Person) -> Eligibility:
         """The person's tier, with reasons."""
-        return derive(person.facts, Recorded(), self.policy.tiers)
+        policy, now = self.policy, self._clock()
+        said = person.facts if now - person.facts_at <= policy.snapshot else Facts()
+        return derive(said, Recorded(), policy.tiers, sites=policy.sites, terms=None, now=now)
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.
@@ -107,6 +112,7 @@ class Admission:
             environments=policy.environments,
             sites=policy.sites,
             kinds=self._kinds,
+            now=self._clock(),
         )
         return choose(options, wish)
 
@@ -119,6 +125,12 @@ class Admission:
             self._give(setting, owner_of(person), person.id, "default quota of the tier")
         for name, pool in pools_of(person.facts, self.policy.pools).items():
             self._give(pool, pool_owner(name), f"pool:{name}", "quota of the pool")
+
+    def default_of_payer(self, person: Person, payer: Owner) -> tuple[DefaultGrant | Pool | None, str]:
+        """What the account that pays for a person's session is given in each period, and its name in the grants' keys."""
+        if payer == owner_of(person):
+            return self.policy.default_for(self.eligibility(person)), person.id
+        return self.policy.pools.get(payer.ref) if payer.kind is OwnerKind.GROUP else None, f"pool:{payer.ref}"
 
     def _give(self, setting: DefaultGrant | Pool, owner: Owner, ref: str, reason: str) -> None:
         now = self._clock()

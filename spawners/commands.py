@@ -1,16 +1,18 @@
-"""Sessions on the command line: `nbfed sessions`."""
+"""Sessions on the command line: `nbfed sessions`, and `nbfed lab-wheel` for the environments that they run in."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import click
 
 from federation.commands import DEFAULT_SERVER, Shop, find_person, plain, table, when
 from federation.ids import reference
+from spawners.lab.wheel import build
 from spawners.sessions import Session, Sessions
 from spawners.tables import SessionState
 
-__all__ = ["SessionShop", "sessions"]
+__all__ = ["SessionShop", "lab_wheel", "sessions"]
 
 _LAST_ENDED = 50
 
@@ -46,6 +48,17 @@ def sessions(shop: SessionShop, person: str | None, site: str | None, with_ended
         return
     header = ("REFERENCE", "PERSON", "SERVER", "SITE", "FLAVOUR", "STATE", "SINCE", "ENDED BECAUSE")
     click.echo(table(header, [_row(session) for session in found]))
+
+
+@click.command("lab-wheel")
+@click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
+def lab_wheel(folder: Path) -> None:
+    """Write the wheel for notebook environments into FOLDER, and say where it is.
+
+    Installed beside JupyterLab, it shows time and quota left, tells before a session is stopped, and sees to it that
+    only use counts as activity. In the environment: pip install --no-deps FILE. It needs Python 3.8, and no Node.
+    """
+    click.echo(build(folder))
 
 
 def _referred(shop: SessionShop, code: str) -> list[Session]:

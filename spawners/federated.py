@@ -257,8 +257,9 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         person = context.admission.person(self.user.name)
         previous = context.sessions.open_of(self._server_key)
         if previous is not None:
-            if self._can_take_up(previous, wish):
-                return self._take_up(previous, token_ids)
+            taken_up = self._take_up(previous, token_ids) if self._can_take_up(previous, wish) else None
+            if taken_up is not None:
+                return taken_up
             self._end_now(previous)
         site = context.admission.place(person, wish)
         attempt, self._secret = new_id(), secrets.token_urlsafe(32)
@@ -300,10 +301,15 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             and session.end_reason is None
         )
 
-    def _take_up(self, session: Session, token_ids: list[int]) -> Session:
+    def _take_up(self, session: Session, token_ids: list[int]) -> Session | None:
+        """Go on with an attempt of before; None if its hold was closed meanwhile, so that nobody would pay for it."""
         person = self.context.admission.person(self.user.name)
         wish = Wish(flavour=session.flavour, environment=session.environment, site=session.site)
-        self.context.admission.reserve(session.attempt, person, self._server_key, wish, session.site)
+        try:
+            self.context.admission.reserve(session.attempt, person, self._server_key, wish, session.site)
+        except ValueError as error:
+            self.log.warning("Attempt %s is not taken up again: %s", session.attempt, error)
+            return None
         if session.state is SessionState.INTENT:
             # The hub died right after the process was made: it is there, and knows its secret.
             self.context.sessions.submitted(session.attempt, "found")

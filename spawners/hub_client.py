@@ -1,6 +1,7 @@
 """The hub's REST API, as far as the worker uses it.
 
-Scopes: list:users, read:servers, delete:servers, start:servers (docs of JupyterHub 6.1, "JupyterHub REST API").
+Scopes: list:users, read:servers, delete:servers, start:servers (docs of JupyterHub 6.1, "JupyterHub REST API"), and one
+of our own to ask providers again (hub_config/sign_in/refresh.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,17 @@ class HttpHubServers:
     def stop(self, server: Server) -> None:
         """DELETE; a server that is not there is stopped."""
         self._ask("DELETE", self._path(server), also=(404,))
+
+    def ask_again(self, user: str) -> str:
+        """Let the hub ask the person's provider what it says of them now, and store it; what came of that.
+
+        Raises
+        ------
+        OSError
+            If the hub cannot be reached, or refuses.
+        """
+        answer: Any = self._ask("POST", f"/nbfed/refresh/{quote(user, safe='')}").json()
+        return str(answer["outcome"])
 
     def _users(self) -> Iterator[dict[str, Any]]:
         offset = 0

@@ -6,7 +6,9 @@ The promise:
 
 - An attempt (a FOLDER) is started at most once, whoever asks, however often. `started.json` is the proof of the start.
 - As long as this process lives, the session may live. When it has ended, nothing of the session is left on this node,
-  and `ended.json` says when that was, to the fraction of a second. Where it is missing, this process was killed.
+  and `ended.json` says how long it ran, to the fraction of a second. Where it is missing, this process was killed.
+- That length does not depend on the time of day: it is taken from the seconds since the machine started, sleep
+  included (CLOCK_BOOTTIME), which nobody can set. `ended_at` is `started_at` and that length.
 - No secret is in an argument, in the initial environment or in the output. FOLDER/secret is exchanged for the
   session's environment; it outlasts every failed try and is deleted when the hub has confirmed the exchange.
 - The port that `session.json` names is bound before the exchange and never released: nobody else can take it.
@@ -59,14 +61,15 @@ def main(arguments: list[str]) -> int:
     # Signals wait until the parent waits for them: one that killed it half-way would leave an attempt without an end.
     hold_signals()
     try:
-        if not write_json(folder, "started.json", start_record(folder), once=True):
+        start = start_record(folder)
+        if not write_json(folder, "started.json", start, once=True):
             say("this attempt was started before")
             return ALREADY_STARTED
     except OSError as error:
         say(f"{folder} cannot be used: {error.strerror}")
         return USAGE
     if os.path.lexists(os.path.join(folder, "cancelled")):
-        record_end(folder, CANCELLED)
+        record_end(folder, start, CANCELLED)
         return CANCELLED
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     parent = os.getpid()
@@ -76,7 +79,7 @@ def main(arguments: list[str]) -> int:
         return serve(folder, options, server_arguments)
     code = watch(child)
     end_descendants()
-    record_end(folder, code)
+    record_end(folder, start, code)
     return code if code >= 0 else 128 - code
 
 
@@ -126,9 +129,10 @@ def write_json(folder: str, name: str, content: dict[str, Any], *, once: bool = 
 def start_record(folder: str) -> dict[str, Any]:
     """Who this process is, so that nobody takes a later process with its number for it.
 
-    `create_time` is what `psutil.Process.create_time` says. It moves when the machine's clock is set; `boot_id` and
-    `start_ticks` (clock ticks after boot) never do.
+    `create_time` is what `psutil.Process.create_time` says. It moves when the machine's clock is set; `boot_id`,
+    `start_ticks` (clock ticks after boot) and `started_uptime` (seconds after boot) never do.
     """
+    started_at, started_uptime = time.time(), uptime()
     ticks = int(stat_fields("self")[19])
     with open("/proc/stat") as file:
         boot_time = next(float(line.split()[1]) for line in file if line.startswith("btime"))
@@ -140,14 +144,22 @@ def start_record(folder: str) -> dict[str, Any]:
         "create_time": ticks / os.sysconf("SC_CLK_TCK") + boot_time,
         "boot_id": boot_id,
         "start_ticks": ticks,
-        "started_at": time.time(),
+        "started_at": started_at,
+        "started_uptime": started_uptime,
     }
 
 
-def record_end(folder: str, exit_code: int) -> None:
-    """Say when the session ended and how (negative: by that signal)."""
+def uptime() -> float:
+    """Seconds since this machine started, those that it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def record_end(folder: str, start: dict[str, Any], exit_code: int) -> None:
+    """Say how long the session ran, thus when it ended, and how (negative: by that signal)."""
+    ran_seconds = uptime() - start["started_uptime"]
+    end = {"ended_at": start["started_at"] + ran_seconds, "ran_seconds": ran_seconds, "exit_code": exit_code}
     try:
-        write_json(folder, "ended.json", {"ended_at": time.time(), "exit_code": exit_code})
+        write_json(folder, "ended.json", end)
     except OSError as error:  # A full disk must not change how the launcher itself ends.
         say(f"the end cannot be written: {error.strerror}")
 

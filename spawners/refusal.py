@@ -7,11 +7,16 @@ JupyterHub reads a message from different attributes in different places (`forma
 from html import escape
 
 from jupyterhub.spawner import SpawnException
+from prometheus_client import Counter
 
 from federation.errors import Failure
 from federation.i18n import gettext
 
 __all__ = ["Refusal"]
+
+
+REFUSALS = Counter("nbfed_refusals", "Refusals that people got from this hub, by the code of the reason.", ["code"])
+"""In the registry that JupyterHub shows at /hub/metrics."""
 
 
 class Refusal(SpawnException):  # type: ignore[misc]  # jupyterhub has no types
@@ -39,6 +44,7 @@ class Refusal(SpawnException):  # type: ignore[misc]  # jupyterhub has no types
             message_html=html,
             status_code=failure.problem.status,
         )
+        REFUSALS.labels(failure.problem.code).inc()
         self.failure = failure
         self.jupyterhub_message = plain
         self.jupyterhub_html_message = html

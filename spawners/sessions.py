@@ -7,17 +7,17 @@ Calls block; the hub makes them in threads.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from federation.clock import Clock, system_clock
-from federation.database import Database
+from federation.database import Database, Moment
 from federation.ids import read_reference, reference
 from spawners.tables import EndReason, SessionState, SessionTable
 
-__all__ = ["Server", "Session", "SessionExists", "Sessions"]
+__all__ = ["Server", "Session", "SessionExists", "Sessions", "Sight"]
 
 _DETAIL_CHARACTERS = 2000
 
@@ -60,6 +60,15 @@ class Session:
     ended_at: datetime | None
     end_reason: EndReason | None
     end_detail: str | None
+    seen_at: datetime | None = None
+
+
+class Sight(NamedTuple):
+    """An attempt was seen running: since when it runs, and when it was seen, both by the clock of the place."""
+
+    attempt: str
+    started_at: datetime
+    seen_at: datetime
 
 
 class Sessions:
@@ -226,6 +235,20 @@ class Sessions:
             ready_at=self._clock(),
         )
 
+    def seen(self, sights: Sequence[Sight]) -> None:
+        """These run: kept so that they are charged even if nothing is left of them where they ran. One transaction."""
+        if not sights:
+            return
+        table = SessionTable
+        seen_at, started_at = bindparam("seen", type_=Moment), bindparam("started", type_=Moment)
+        with self._database.write() as connection:
+            connection.execute(
+                update(table)
+                .where(table.attempt == bindparam("of"), table.ended_at.is_(None))
+                .values(seen_at=seen_at, started_at=func.coalesce(table.started_at, started_at)),
+                [{"of": sight.attempt, "seen": sight.seen_at, "started": sight.started_at} for sight in sights],
+            )
+
     def ending(self, attempt: str, reason: EndReason, detail: str = "") -> bool:
         """Write why it will be ended, before it is. The first reason stays; False if there was one."""
         return self._update(
@@ -297,4 +320,5 @@ def _session(row: Row[Any]) -> Session:
         ended_at=row.ended_at,
         end_reason=EndReason(row.end_reason) if row.end_reason else None,
         end_detail=row.end_detail,
+        seen_at=row.seen_at,
     )

@@ -42,6 +42,8 @@ class EndReason(StrEnum):
     """It was not admitted."""
     FAILED = "failed"
     """It did not start."""
+    LOST = "lost"
+    """The hub did not know it any more."""
     SERVICE = "service"
     """The service was stopped."""
 
@@ -80,5 +82,6 @@ class SessionTable(Base):
     started_at: Mapped[datetime | None] = mapped_column(Moment)
     ready_at: Mapped[datetime | None] = mapped_column(Moment)
     ended_at: Mapped[datetime | None] = mapped_column(Moment)
+    seen_at: Mapped[datetime | None] = mapped_column(Moment)
     end_reason: Mapped[str | None] = mapped_column(String(16))
     end_detail: Mapped[str | None] = mapped_column(String(2000))

@@ -5,7 +5,7 @@ Whoever is stopped has the reason written first, so that the next page can tell 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -16,16 +16,19 @@ from sqlalchemy import select
 from federation.clock import Clock
 from federation.database import Database
 from federation.errors import Failure
-from federation.persons import Person
 from quota.answers import NotRenewed
 from quota.ledger import Ledger
 from quota.tables import OPEN_STATES, HoldState, HoldTable
 from spawners.admission import Admission
 from spawners.backends.base import Life, Observation
 from spawners.context import SiteBackend
-from spawners.ending import close
-from spawners.errors import PERSON_UNKNOWN
+from spawners.ending import close, source_of
+from spawners.memberships import Memberships
+from spawners.metrics import WorkerMetrics
+from spawners.outlook import idle_stop_at, reason_at_lease_end, renewal_from
+from spawners.outlooks import eligible_person
 from spawners.sessions import Server, Session, Sessions
+from spawners.silence import Silence
 from spawners.tables import EndReason, SessionState
 
 __all__ = ["Decision", "HubServers", "Rules", "Situation", "Upkeep", "decide"]
@@ -51,6 +54,7 @@ class Decision(Enum):
     STOP_IDLE = "stop: idle"
     STOP_LEASE = "stop: lease ended"
     END_DIRECTLY = "end without the hub"
+    END_LOST = "end: the hub lost it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +68,18 @@ class Rules:
     start_patience: timedelta = timedelta(minutes=10)
     stop_patience: timedelta = timedelta(seconds=30)
     """How long the hub gets to carry out a stop before the worker ends the session itself."""
+    lost_patience: timedelta = timedelta(minutes=10)
+    """How long a hub that answers may be without an exchanged session: nobody can reach it, or see that it is idle."""
+    silent_patience: timedelta = timedelta(minutes=10)
+    """How long a site may be silent before that is an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """What is known of one open session now.
 
-    `lease_until` is None without an open hold. `hub_has_it` is None when the hub could not be asked.
+    Times are on the hub's clock, `lease_until` too; that is None without an open hold. `hub_has_it` is None when the hub
+    could not be asked; `missing_since` is when it first said that it does not have an exchanged session.
     """
 
     session: Session
@@ -80,6 +89,7 @@ class Situation:
     hub_has_it: bool | None
     last_activity: datetime | None
     stopping_since: datetime | None
+    missing_since: datetime | None = None
 
 
 class HubServers(Protocol):
@@ -115,22 +125,28 @@ def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
     if session.exchanged_at is None and situation.hub_has_it is False:
         too_old = now - session.created_at > rules.start_patience
         return Decision.END_DIRECTLY if too_old else Decision.START_AGAIN
+    if situation.missing_since is not None and now - situation.missing_since > rules.lost_patience:
+        return Decision.END_LOST
     if _is_idle(situation, rules, now):
         return Decision.STOP_IDLE
-    if situation.lease_until - now < rules.lease / 2:
+    if now > renewal_from(situation.lease_until, rules.lease):
         return Decision.RENEW
     return Decision.WAIT
 
 
 def _is_idle(situation: Situation, rules: Rules, now: datetime) -> bool:
-    ready_at = situation.session.ready_at
-    if rules.idle_stop is None or ready_at is None or not situation.hub_has_it:
-        return False
-    return now - max(ready_at, situation.last_activity or ready_at) > rules.idle_stop
+    stop_at = idle_stop_at(situation.session.ready_at, situation.last_activity, rules.idle_stop)
+    return bool(situation.hub_has_it) and stop_at is not None and now > stop_at
 
 
 class Upkeep:
-    """One pass after another over all open sessions of a hub."""
+    """One pass after another over all open sessions of a hub.
+
+    Parameters
+    ----------
+    guard
+        Raises when this process may not go on: called before each step.
+    """
 
     def __init__(
         self,
@@ -144,8 +160,12 @@ class Upkeep:
         servers: HubServers,
         rules: Rules,
         clock: Clock,
+        memberships: Memberships | None = None,
+        metrics: WorkerMetrics | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._hub = hub
+        self._memberships = memberships
         self._database = database
         self._sessions = sessions
         self._ledger = ledger
@@ -154,7 +174,11 @@ class Upkeep:
         self._servers = servers
         self._rules = rules
         self._clock = clock
+        self._metrics = metrics or WorkerMetrics()
+        self._guard = guard
+        self._silence = Silence(rules.silent_patience, self._metrics)
         self._stopping: dict[str, datetime] = {}
+        self._missing: dict[str, datetime] = {}
         self._hub_is_away = False
 
     def run_once(self) -> list[tuple[str, Decision]]:
@@ -162,17 +186,19 @@ class Upkeep:
         active = self._active()
         open_sessions = self._sessions.open_on(self._hub)
         holds = self._holds()  # read after the sessions: whatever was submitted by then has its hold
-        done = []
+        done, silent = [], []
         for session in open_sessions:
             situation = self._situation(session, active, holds)
             decision = decide(situation, self._rules, self._clock())
             done.append((session.attempt, decision))
+            if situation.seen.life is Life.UNKNOWN:
+                silent.append(session)
+            self._guard()
             try:
                 self._carry_out(decision, situation)
             except (OSError, ValueError, LookupError, Failure) as error:
                 _log.warning("%s for %s failed: %s; trying again", decision.value, session.attempt, error)
-        self._close_orphans(holds)
-        self._ledger.expire(self._clock())
+        self._silence.note(silent, self._clock())
         return done
 
     def settle_ended(self) -> None:
@@ -198,8 +224,8 @@ class Upkeep:
                 self._close(session, seen)
                 self._tell_the_hub(session, situation)
             case Decision.RENEW:
-                self._renew(session, situation.lease_until)
-            case Decision.MARK_UNKNOWN:
+                self._renew(session, situation.lease_until, self._ahead(seen))
+            case Decision.MARK_UNKNOWN if situation.hold_state is not HoldState.UNKNOWN:
                 self._ledger.unknown(session.attempt)
             case Decision.START_AGAIN:
                 self._servers.start(session.server)
@@ -211,41 +237,36 @@ class Upkeep:
                 self._sessions.ending(session.attempt, EndReason.FAILED)
                 self._end(session)
                 self._tell_the_hub(session, situation)
+            case Decision.END_LOST:
+                _log.warning("the hub does not know attempt %s of %s any more", session.attempt, session.server.user)
+                self._sessions.ending(session.attempt, EndReason.LOST)
+                self._end(session)
 
-    def _renew(self, session: Session, lease_until: datetime | None) -> None:
+    def _renew(self, session: Session, lease_until: datetime | None, ahead: timedelta) -> None:
         """Renew from now on by a whole lease, if the person may still use this and something is left.
 
         A lease that ended while no worker looked is renewed late, not lost: only when that fails is its session stopped.
         """
-        person = self._eligible(session)
+        if self._memberships is not None:
+            self._memberships.refresh(session.server.user)
+        person = eligible_person(self._admission, session)
         if person is not None:
             self._admission.give_default(person)
-            answer = self._ledger.renew(session.attempt, until=self._clock() + self._rules.lease)
+            answer = self._ledger.renew(session.attempt, until=self._clock() + ahead + self._rules.lease)
             if not isinstance(answer, NotRenewed):
+                self._metrics.renewal("short" if answer.short else "renewed")
                 return
+        self._metrics.renewal("refused")
         _log.info("attempt %s is not renewed; it may run until %s", session.attempt, lease_until)
         if lease_until is None or lease_until <= self._clock():
             self._stop_for_want_of_a_lease(session)
 
     def _stop_for_want_of_a_lease(self, session: Session) -> None:
-        self._stop(session, EndReason.QUOTA if self._eligible(session) else EndReason.ACCESS)
-
-    def _eligible(self, session: Session) -> Person | None:
-        """Whose session it is, if they may still use it."""
-        flavour = self._admission.policy.flavours.get(session.flavour)
-        try:
-            person = self._admission.person(session.server.user)
-        except Failure as failure:
-            if failure.problem is not PERSON_UNKNOWN:
-                raise
-            return None
-        reaches = flavour is not None and self._admission.eligibility(person).reaches(flavour.tier)
-        return person if reaches else None
+        self._stop(session, reason_at_lease_end(eligible=eligible_person(self._admission, session) is not None))
 
     def _stop(self, session: Session, reason: EndReason) -> None:
         if not self._sessions.ending(session.attempt, reason):
             return  # somebody else ends it, or it is over: the server may be another attempt's by now
-        self._stopping.setdefault(session.attempt, self._clock())
         _log.info("stopping attempt %s of %s: %s", session.attempt, session.server.user, reason.value)
         self._servers.stop(session.server)
 
@@ -259,8 +280,10 @@ class Upkeep:
             self._close(session, seen)
 
     def _close(self, session: Session, seen: Observation) -> None:
-        close(session, seen, sessions=self._sessions, ledger=self._ledger, clock=self._clock)
+        if close(session, seen, sessions=self._sessions, ledger=self._ledger, clock=self._clock) is not None:
+            self._metrics.settlement(source_of(seen))
         self._stopping.pop(session.attempt, None)
+        self._missing.pop(session.attempt, None)
 
     def _tell_the_hub(self, session: Session, situation: Situation) -> None:
         """The hub would notice at its next poll; told now, the person's page is right at once.
@@ -270,33 +293,37 @@ class Upkeep:
         if situation.hub_has_it and self._sessions.open_of(session.server) is None:
             self._servers.stop(session.server)
 
-    def _close_orphans(self, holds: Mapping[str, _Lease]) -> None:
-        """Holds whose session ended meanwhile: settled from the backend's times, or released."""
-        for attempt in holds:
-            session = self._sessions.get(attempt)
-            if session is not None and session.ended_at is not None:
-                seen = self._observe(session.site, attempt)
-                if seen.life is Life.ENDED:
-                    self._close(session, seen)
-
     def _situation(
         self,
         session: Session,
         active: Mapping[Server, datetime | None] | None,
         holds: Mapping[str, _Lease],
     ) -> Situation:
-        hold = holds.get(session.attempt)
+        hold, seen = holds.get(session.attempt), self._observe(session.site, session.attempt)
         if session.end_reason is not None:
-            self._stopping.setdefault(session.attempt, self._clock())
+            self._note_since(self._stopping, session.attempt)
+        if active is not None and session.server not in active and session.exchanged_at is not None:
+            self._note_since(self._missing, session.attempt)
+        else:
+            self._missing.pop(session.attempt, None)
         return Situation(
             session=session,
-            seen=self._observe(session.site, session.attempt),
-            lease_until=hold.until if hold else None,
+            seen=seen,
+            lease_until=hold.until - self._ahead(seen) if hold else None,
             hold_state=hold.state if hold else None,
             hub_has_it=None if active is None else session.server in active,
             last_activity=None if active is None else active.get(session.server),
             stopping_since=self._stopping.get(session.attempt),
+            missing_since=self._missing.get(session.attempt),
         )
+
+    def _ahead(self, seen: Observation) -> timedelta:
+        """How far a session's own clock is ahead: the hub's was set back meanwhile, and no lease is longer for that."""
+        return max(timedelta(0), seen.at - self._clock()) if seen.at is not None else timedelta(0)
+
+    def _note_since(self, since: dict[str, datetime], attempt: str) -> None:
+        """Keep when something was first seen; a clock that was set back begins anew."""
+        since[attempt] = min(self._clock(), since.get(attempt, self._clock()))
 
     def _observe(self, site: str, attempt: str) -> Observation:
         backend = self._backends.get(site)

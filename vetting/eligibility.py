@@ -1,36 +1,49 @@
-"""Which tier a person has, and why. Pure: facts, rules and what was recorded go in, a tier with its reasons comes out.
+"""Which tier a person has, and why. Pure: facts, what was recorded, rules and the moment go in; tiers with reasons out.
 
-A rule holds when every field that it names holds. What nobody recorded counts as false: a missing fact denies.
+A rule holds when every field that it names holds. What nobody recorded counts as false: a missing fact denies. Two
+fields are about a site, `mapping` and `mfa: when-the-site-asks`; so each tier is derived for each site, and a person has
+a tier when they have it at one site at least.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from federation.persons import Facts
+from federation.settings import BatchSite, Site
 from vetting import assurance, entitlements
+from vetting.recorded import MappingState, Recorded, TermsInForce, acceptance_in_force
 from vetting.settings import Rule, Tier
 
-__all__ = ["Check", "Eligibility", "Recorded", "Standing", "derive"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What the federation itself recorded of a person, beside what their provider says."""
-
-    terms_accepted: bool = False
-    evidence: bool = False
-    mapping_accepted: bool = False
-    reviewed: frozenset[str] = frozenset()
-    """Tiers with `vetting: review` that a person was admitted to."""
+__all__ = ["AtSite", "Check", "Eligibility", "Recorded", "Standing", "derive"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One field of a rule: what it asks for, and whether the person has it."""
+    """One field of a rule: what it asks for, and whether the person has it.
+
+    Parameters
+    ----------
+    field
+        Of the rule; or "tier" (the one that is needed), "any", "review", "suspension".
+    wanted
+        As the rule says it.
+    holds
+        Whether the person has it.
+    by
+        What of theirs fulfils it, as their provider or the federation's records say it.
+    until
+        When it stops to hold, unless something is done.
+    alternatives
+        For "any": the checks of each rule of which one must hold.
+    """
 
     field: str
     wanted: str
     holds: bool
+    by: tuple[str, ...] = ()
+    until: datetime | None = None
+    alternatives: tuple[tuple["Check", ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,62 +56,195 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class AtSite:
+    """One site: the tiers there, and what it asks of everybody, whatever their tier."""
+
+    standings: tuple[Standing, ...]
+    asks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True)
 class Eligibility:
-    """The highest tier whose rule holds (None: not even the lowest), and all tiers in the order of the settings."""
+    """The highest tier whose rule holds at one site at least (None: not even the lowest); all tiers in the settings' order.
+
+    `standings` say of each tier how it stands at the site where least is missing.
+    """
 
     tier: str | None
     standings: tuple[Standing, ...]
+    at: Mapping[str, AtSite] = field(default_factory=dict)
 
-    def reaches(self, tier: str) -> bool:
-        """Whether the person has this tier."""
-        return any(s.holds for s in self.standings if s.tier == tier)
+    def reaches(self, tier: str, site: str | None = None) -> bool:
+        """Whether the person has this tier, at one site at least or at the one that is named."""
+        return any(s.holds for s in self._standings(site) if s.tier == tier)
 
-    def missing(self, tier: str) -> tuple[Check, ...]:
-        """The checks that keep the person from a tier."""
-        return tuple(check for s in self.standings if s.tier == tier for check in s.checks if not check.holds)
+    def missing(self, tier: str, site: str | None = None) -> tuple[Check, ...]:
+        """The checks that keep the person from a tier. Those of a tier that is needed stand in its place."""
+        return self._expanded(tier, site, holds=False)
+
+    def given(self, tier: str, site: str | None = None) -> tuple[Check, ...]:
+        """The checks of a tier, and of those that it needs, that hold."""
+        return self._expanded(tier, site, holds=True)
+
+    def _expanded(self, tier: str, site: str | None, *, holds: bool) -> tuple[Check, ...]:
+        lower, found = set[str](), list[Check]()
+        for standing in self._standings(site):
+            for check in standing.checks if standing.tier == tier else ():
+                if check.field == "tier" and check.wanted in lower:
+                    found += self._expanded(check.wanted, site, holds=holds)
+                elif check.holds == holds:
+                    found.append(check)
+            lower.add(standing.tier)
+        return tuple(dict.fromkeys(found))
+
+    def _standings(self, site: str | None) -> tuple[Standing, ...]:
+        if site is None:
+            return self.standings
+        return self.at[site].standings if site in self.at else ()
 
 
-def derive(facts: Facts, recorded: Recorded, tiers: Mapping[str, Tier]) -> Eligibility:
-    """Apply the tiers' rules, in their order, to what is known of a person."""
-    standings: list[Standing] = []
+def derive(
+    facts: Facts,
+    recorded: Recorded,
+    tiers: Mapping[str, Tier],
+    *,
+    sites: Mapping[str, Site],
+    terms: TermsInForce | None,
+    now: datetime,
+) -> Eligibility:
+    """Apply the tiers' rules, in their order, to what is known of a person at a moment.
+
+    Without sites, what a rule asks about a site does not hold; without `terms`, none are accepted.
+    """
+    held, _rest = entitlements.parse_all(facts.memberships)
+    person = _Person(facts, held, recorded, sites, terms, now)
+    by_site: dict[str | None, dict[str, Standing]] = {site: {} for site in sites or (None,)}
+    about_a_site = set[str]()
     for name, tier in tiers.items():
-        checks = list(_checks(tier, facts, recorded))
-        if tier.needs is not None:
-            below = any(s.holds for s in standings if s.tier == tier.needs)
-            checks.insert(0, Check("tier", tier.needs, below))
-        if tier.any:
-            alternatives = [_checks(rule, facts, recorded) for rule in tier.any]
-            wanted = " | ".join(" & ".join(c.wanted for c in checks) for checks in alternatives)
-            checks.append(Check("any", wanted, any(all(c.holds for c in part) for part in alternatives)))
-        if tier.vetting == "review":
-            checks.append(Check("review", name, name in recorded.reviewed))
-        standings.append(Standing(name, all(check.holds for check in checks), tuple(checks)))
-    highest = next((s.tier for s in reversed(standings) if s.holds), None)
-    return Eligibility(highest, tuple(standings))
+        everywhere = None
+        if _asks_about_a_site(tier) or tier.needs in about_a_site:
+            about_a_site.add(name)
+        else:
+            everywhere = _standing(name, tier, person, None, next(iter(by_site.values())))
+        for site, below in by_site.items():
+            below[name] = everywhere or _standing(name, tier, person, site, below)
+    standings = tuple(_nearest([below[name] for below in by_site.values()]) for name in tiers)
+    return Eligibility(
+        next((s.tier for s in reversed(standings) if s.holds), None),
+        standings,
+        {site: AtSite(tuple(by_site[site].values()), _asked_by(sites[site], person, site)) for site in sites},
+    )
 
 
-def _checks(rule: Rule, facts: Facts, recorded: Recorded) -> tuple[Check, ...]:
-    checks = []
-    if rule.communities is not None:
-        held, _rest = entitlements.parse_all(facts.memberships)
-        required, _bad = entitlements.parse_all(rule.communities)
-        is_member = any(entitlements.grants(h, r) for h in held for r in required)
-        checks.append(Check("communities", ", ".join(rule.communities), is_member))
-    if rule.assurance is not None:
-        met = assurance.holds(assurance.parse(rule.assurance), facts.assurance)
-        checks.append(Check("assurance", rule.assurance, met))
-    if rule.affiliation is not None:
-        scoped = (affiliation.partition("@") for affiliation in facts.affiliations)
-        held_affiliations = {affiliation for affiliation, _, scope in scoped if scope}
-        checks.append(
-            Check("affiliation", ", ".join(rule.affiliation), not held_affiliations.isdisjoint(rule.affiliation))
-        )
-    if rule.evidence is not None:
-        checks.append(Check("evidence", rule.evidence, recorded.evidence))
-    if rule.terms is not None:
-        checks.append(Check("terms", rule.terms, recorded.terms_accepted))
-    if rule.mapping is not None:
-        checks.append(Check("mapping", rule.mapping, recorded.mapping_accepted))
-    if rule.mfa is not None:
-        checks.append(Check("mfa", rule.mfa, facts.mfa))
-    return tuple(checks)
+@dataclass(frozen=True)
+class _Person:
+    """What every check may look at."""
+
+    facts: Facts
+    entitlements: tuple[entitlements.Entitlement, ...]
+    recorded: Recorded
+    sites: Mapping[str, Site]
+    terms: TermsInForce | None
+    now: datetime
+
+
+def _standing(name: str, tier: Tier, person: _Person, site: str | None, below: Mapping[str, Standing]) -> Standing:
+    checks: list[Check] = []
+    if person.recorded.suspended is not None:
+        checks.append(Check("suspension", person.recorded.suspended.reason, holds=False))
+    if tier.needs is not None:
+        checks.append(Check("tier", tier.needs, tier.needs in below and below[tier.needs].holds))
+    checks += _checks(tier, person, site)
+    if tier.any:
+        alternatives = tuple(_checks(rule, person, site) for rule in tier.any)
+        wanted = " | ".join(" & ".join(check.wanted for check in checks) for checks in alternatives)
+        one_holds = any(all(check.holds for check in part) for part in alternatives)
+        checks.append(Check("any", wanted, one_holds, alternatives=alternatives))
+    if tier.vetting == "review":
+        checks.append(Check("review", name, name in person.recorded.admitted))
+    return Standing(name, all(check.holds for check in checks), tuple(checks))
+
+
+def _nearest(standings: list[Standing]) -> Standing:
+    """Of one tier at several sites the one where least is missing; the first of them in the order of the settings."""
+    return min(standings, key=lambda standing: sum(not check.holds for check in standing.checks))
+
+
+def _asks_about_a_site(tier: Tier) -> bool:
+    return any(rule.mapping is not None or rule.mfa == "when-the-site-asks" for rule in (tier, *tier.any))
+
+
+def _asked_by(site: Site, person: _Person, name: str) -> tuple[Check, ...]:
+    """A batch site runs sessions under the person's own account there, and may want to see a second factor."""
+    if not isinstance(site, BatchSite):
+        return ()
+    mapping = _mapping(Rule(mapping="accepted"), person, name)
+    return (mapping, _mfa(Rule(mfa="when-the-site-asks"), person, name)) if site.mfa else (mapping,)
+
+
+# --- one check for each field of a rule ---------------------------------------------------------------------------
+
+
+def _checks(rule: Rule, person: _Person, site: str | None) -> tuple[Check, ...]:
+    return tuple(check(rule, person, site) for name, check in _FIELDS.items() if getattr(rule, name) is not None)
+
+
+def _communities(rule: Rule, person: _Person, _site: str | None) -> Check:
+    required = rule.communities or []
+    by = tuple(str(held) for held in person.entitlements if any(entitlements.grants(held, one) for one in required))
+    return Check("communities", ", ".join(map(str, required)), bool(by), by)
+
+
+def _assurance(rule: Rule, person: _Person, _site: str | None) -> Check:
+    assert rule.assurance is not None, "checked only where the rule names it"
+    by = tuple(uri for uri in assurance.values(rule.assurance) if uri in person.facts.assurance)
+    return Check("assurance", str(rule.assurance), assurance.holds(rule.assurance, by), by)
+
+
+def _affiliation(rule: Rule, person: _Person, _site: str | None) -> Check:
+    wanted = rule.affiliation or []
+    scoped = ((value, value.partition("@")) for value in person.facts.affiliations)
+    by = tuple(value for value, (affiliation, _, scope) in scoped if scope and affiliation in wanted)
+    return Check("affiliation", ", ".join(wanted), bool(by), by)
+
+
+def _class_seat(rule: Rule, person: _Person, _site: str | None) -> Check:
+    return Check("class_seat", str(rule.class_seat), person.recorded.class_seat)
+
+
+def _evidence(rule: Rule, person: _Person, _site: str | None) -> Check:
+    until = max((one.ends_at for one in person.recorded.evidence if person.now < one.ends_at), default=None)
+    return Check("evidence", str(rule.evidence), until is not None, until=until)
+
+
+def _terms(rule: Rule, person: _Person, _site: str | None) -> Check:
+    terms = person.terms
+    acceptance = acceptance_in_force(terms, person.recorded.acceptances, person.now) if terms else None
+    if terms is None or acceptance is None:
+        return Check("terms", str(rule.terms), holds=False)
+    until = None if acceptance.version == terms.version else terms.reaccept_by
+    return Check("terms", str(rule.terms), holds=True, by=(acceptance.version,), until=until)
+
+
+def _mapping(rule: Rule, person: _Person, site: str | None) -> Check:
+    state = person.recorded.mappings.get(site) if site is not None else None
+    by = () if state is None else (state.value,)
+    return Check("mapping", str(rule.mapping), state is MappingState.ACCEPTED, by)
+
+
+def _mfa(rule: Rule, person: _Person, site: str | None) -> Check:
+    asked = rule.mfa == "always" or site is None or getattr(person.sites[site], "mfa", False)
+    return Check("mfa", str(rule.mfa), person.facts.mfa or not asked)
+
+
+_FIELDS: dict[str, Callable[[Rule, _Person, str | None], Check]] = {
+    "communities": _communities,
+    "assurance": _assurance,
+    "affiliation": _affiliation,
+    "class_seat": _class_seat,
+    "evidence": _evidence,
+    "terms": _terms,
+    "mapping": _mapping,
+    "mfa": _mfa,
+}
+"""In the order in which a person is told about them."""

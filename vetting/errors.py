@@ -2,7 +2,17 @@
 
 from federation.errors import Problem
 
-__all__ = ["FLAVOUR_NEEDS_TIER", "FLAVOUR_NOT_AT_SITE", "NOT_ELIGIBLE", "NO_PLACE"]
+__all__ = [
+    "ACCESS_SUSPENDED",
+    "FLAVOUR_NEEDS_TIER",
+    "FLAVOUR_NOT_AT_SITE",
+    "NOT_ELIGIBLE",
+    "NO_PLACE",
+    "SITE_ASKS_MORE",
+    "SITE_DOWNTIME",
+    "SITE_NOT_ATTACHED",
+    "SITE_NOT_OPEN",
+]
 
 
 def _(message: str) -> str:
@@ -35,4 +45,39 @@ NO_PLACE = Problem(
     status=503,
     text=_("No place of the federation offers the flavour {flavour} with the environment {environment} at the moment."),
     advice=_("Choose another combination, or try again later."),
+)
+
+ACCESS_SUSPENDED = Problem(
+    code="access-suspended",
+    status=403,
+    text=_("Your access is suspended, so nothing can be started. {reason}"),
+    advice=_("Your files and your quota stay. Write to support if you think that this is a mistake."),
+)
+
+SITE_ASKS_MORE = Problem(
+    code="site-asks-more",
+    status=403,
+    text=_("{site} is not open to you yet. What is missing: {missing}."),
+    advice=_("Choose another site, or ask for access to this one."),
+)
+
+SITE_NOT_OPEN = Problem(
+    code="site-not-open",
+    status=503,
+    text=_("{site} takes no sessions at the moment: it is not certified."),
+    advice=_("Choose another site, or try again another day."),
+)
+
+SITE_DOWNTIME = Problem(
+    code="site-downtime",
+    status=503,
+    text=_("{site} is down for maintenance until {until}."),
+    advice=_("Choose another site, or try again then."),
+)
+
+SITE_NOT_ATTACHED = Problem(
+    code="site-not-attached",
+    status=503,
+    text=_("Sessions at {site} cannot be started from here yet."),
+    advice=_("Choose another site."),
 )

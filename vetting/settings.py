@@ -1,13 +1,105 @@
-"""The sections of federation.yaml about people: identity providers, roles, tiers, the desk."""
+"""The sections of federation.yaml about people: identity providers, roles, tiers, the desk.
 
+Rules are read once, here: what a field holds is the entitlement or the expression itself, ready to be asked.
+"""
+
+import re
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from federation.settings import Localised, Name, Section
-from vetting.assurance import AssuranceError, parse
+from vetting import assurance, entitlements
 
-__all__ = ["DeskSection", "IdentitySection", "Provider", "Roles", "Rule", "Tier"]
+__all__ = ["DeskSection", "IdentitySection", "Namespaces", "Provider", "RoleRules", "Rule", "Scopes", "Tier"]
+
+_RIGHT = "urn:mace:egi.eu:group:vo.example.org:role=operator"
+_NAMESPACE = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,31}(:[^\s:#]+)+", re.IGNORECASE | re.ASCII)
+_DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+", re.IGNORECASE | re.ASCII)
+_SHOWN_CHARACTERS = 80
+_OF_CHECK_IN = ("urn:mace:egi.eu",)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _entitlement(value: object) -> entitlements.Entitlement:
+    if isinstance(value, entitlements.Entitlement):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is no text; a right entitlement is {_RIGHT}")
+    try:
+        return entitlements.parse(value)
+    except entitlements.NotUnderstood as error:
+        raise ValueError(f"{_shown(value)} is no entitlement: {error.why}; a right one is {_RIGHT}") from error
+
+
+def _expression(value: object) -> assurance.Expression:
+    if isinstance(value, assurance.Expression):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is no assurance expression; a right one is IAP/medium | profile/espresso")
+    expression = assurance.parse(value)
+    for uri in assurance.values(expression):
+        name = uri.removeprefix(assurance.REFEDS)
+        if name != uri and name not in assurance.REFEDS_NAMES:
+            close = get_close_matches(name, assurance.REFEDS_NAMES, n=1)
+            known = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(assurance.REFEDS_NAMES)}"
+            raise ValueError(f"REFEDS has no value {_shown(name)}; {known} (values of others are written in full)")
+    return expression
+
+
+def _namespaces(value: object) -> tuple[str, ...] | Literal["any"]:
+    if value == "any":
+        return "any"
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{_shown(value)} is neither a list of namespaces, such as [urn:mace:example.org], nor any")
+    for namespace in value:
+        if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+            raise ValueError(f"{_shown(namespace)} is no namespace; a right one is urn:mace:example.org")
+    return tuple(value)
+
+
+def _scopes(value: object) -> tuple[str, ...] | Literal["home-organisation", "any"]:
+    if value == "home-organisation" or value == "any":
+        return value
+    if not isinstance(value, list | tuple):
+        raise ValueError(
+            f"{_shown(value)} is neither a list of domains, such as [example.org], nor home-organisation, nor any"
+        )
+    for domain in value:
+        if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain):
+            raise ValueError(f"{_shown(domain)} is no domain; a right one is example.org")
+    return tuple(domain.lower() for domain in value)
+
+
+_TEXTS = {"type": "array", "items": {"type": "string"}}
+
+RequiredEntitlement = Annotated[
+    entitlements.Entitlement, PlainValidator(_entitlement), PlainSerializer(str), WithJsonSchema({"type": "string"})
+]
+RequiredAssurance = Annotated[
+    assurance.Expression, PlainValidator(_expression), PlainSerializer(str), WithJsonSchema({"type": "string"})
+]
+Namespaces = Annotated[
+    tuple[str, ...] | Literal["any"],
+    PlainValidator(_namespaces),
+    WithJsonSchema({"anyOf": [_TEXTS, {"const": "any"}]}),
+]
+"""URN namespaces, or the word for all of them."""
+
+Scopes = Annotated[
+    tuple[str, ...] | Literal["home-organisation", "any"],
+    PlainValidator(_scopes),
+    WithJsonSchema({"anyOf": [_TEXTS, {"enum": ["home-organisation", "any"]}]}),
+]
+"""Domains after the @ of an affiliation, or how they are checked."""
+
+Affiliation = Literal["faculty", "student", "staff", "alum", "member", "affiliate", "employee", "library-walk-in"]
+"""As eduPerson (202208) has them."""
 
 
 class Provider(Section):
@@ -16,58 +108,83 @@ class Provider(Section):
     id: Name
     preset: Literal["egi-check-in", "egi-check-in-demo", "egi-check-in-dev", "generic"] = "generic"
     issuer: str | None = Field(None, description="needed for generic; presets know theirs")
-    title: Localised = ""
+    title: Localised = Field("", description="on the sign-in page; else the preset's, else the id")
+    logo: str | None = Field(None, description="an SVG or PNG file for the sign-in page, at most 64 KiB")
     client_id: str
     client_secret_file: str | None = Field(None, description="else NBFED_CLIENT_SECRET_<ID>")
-    subject_claim: str = Field("sub", description="Check-in: voperson_id")
-    owns_namespaces: list[str] = Field(
-        default_factory=list, description="entitlements of other namespaces from this provider are ignored"
+    scopes: list[str] | None = Field(
+        None, description="what is asked for; else what we know of and the provider offers"
+    )
+    subject_claim: str | None = Field(
+        None, description="says who somebody is; else the preset's (Check-in: voperson_id), or sub"
+    )
+    owns_namespaces: Namespaces | None = Field(
+        None,
+        description="the entitlements that this provider speaks for: a list of URN namespaces, all others from it are "
+        "ignored; `[]` for none; `any` for all. Needed for generic; for Check-in `[urn:mace:egi.eu]`",
+    )
+    affiliation_scopes: Scopes = Field(
+        "home-organisation",
+        description="which affiliations count: those whose domain is the person's `schac_home_organization` or lies "
+        "below it; or is, or lies below, one of these domains; or `any`, where the provider itself checks them",
     )
 
     @model_validator(mode="after")
-    def _generic_needs_an_issuer(self) -> "Provider":
+    def _generic_says_everything(self) -> "Provider":
         if self.preset == "generic" and not self.issuer:
             raise ValueError("a generic provider needs an issuer")
+        if self.preset == "generic" and self.owns_namespaces is None:
+            raise ValueError(
+                "a generic provider needs owns_namespaces: the entitlements that it speaks for, such as "
+                "[urn:mace:example.org], [] for none, or any"
+            )
         return self
 
+    @property
+    def speaks_for(self) -> tuple[str, ...] | Literal["any"]:
+        """The namespaces whose entitlements count when they come from this provider."""
+        return _OF_CHECK_IN if self.owns_namespaces is None else self.owns_namespaces
 
-class Roles(Section):
-    """Which entitlements carry which role."""
 
-    reviewer: list[str] = Field(default_factory=list)
-    operator: list[str] = Field(default_factory=list)
-    trainer: list[str] = Field(default_factory=list)
-    site_operator: dict[str, list[str]] = Field(default_factory=dict)
+class RoleRules(Section):
+    """Which entitlements carry which role; one of a list is enough."""
+
+    reviewer: list[RequiredEntitlement] = Field(default_factory=list)
+    operator: list[RequiredEntitlement] = Field(default_factory=list)
+    trainer: list[RequiredEntitlement] = Field(default_factory=list)
+    site_operator: dict[str, list[RequiredEntitlement]] = Field(default_factory=dict)
 
 
 class IdentitySection(Section):
     """Where people sign in. Without providers, the demo sign-in is used (demo mode only)."""
 
     providers: list[Provider] = Field(default_factory=list)
-    roles: Roles = Field(default_factory=Roles)
-
-
-def _valid_assurance(expression: str | None) -> str | None:
-    if expression is not None:
-        try:
-            parse(expression)
-        except AssuranceError as error:
-            raise ValueError(str(error)) from error
-    return expression
+    auth_state_key_file: str | None = Field(
+        None,
+        description="32 bytes in hexadecimal that people's tokens are encrypted with; several lines: the first encrypts, "
+        "all decrypt. Else NBFED_CRYPT_KEY, else one of the state folder (demo mode only)",
+    )
+    snapshot_hours: Annotated[int, Field(ge=1, le=744)] = Field(
+        24, description="how long what a provider said last counts while it cannot be asked again"
+    )
+    roles: RoleRules = Field(default_factory=RoleRules)
 
 
 class Rule(Section):
     """Facts that must all hold."""
 
-    communities: list[str] | None = Field(None, description="entitlements; one of them is needed")
-    assurance: str | None = Field(None, description="an assurance expression: | & ( )")
-    affiliation: list[str] | None = Field(None, description="one of these at the home organisation")
-    evidence: Literal["recorded"] | None = Field(None, description="a reviewer recorded evidence")
-    terms: Literal["accepted"] | None = None
+    communities: list[RequiredEntitlement] | None = Field(None, description="entitlements; one of them is needed")
+    assurance: RequiredAssurance | None = Field(None, description="an assurance expression: | & ( )")
+    affiliation: list[Affiliation] | None = Field(None, description="one of these at the home organisation")
+    class_seat: Literal["held"] | None = Field(
+        None, description="a seat in a class; there are no classes yet, so nobody has one"
+    )
+    evidence: Literal["recorded"] | None = Field(None, description="a reviewer recorded evidence that has not ended")
+    terms: Literal["accepted"] | None = Field(None, description="the terms in force, or in the days of grace the last")
     mapping: Literal["accepted"] | None = Field(None, description="the site accepted the person")
-    mfa: Literal["when-the-site-asks", "always"] | None = None
-
-    _check_assurance = field_validator("assurance")(_valid_assurance)
+    mfa: Literal["when-the-site-asks", "always"] | None = Field(
+        None, description="a second factor: at sites with `mfa: true`, or at all"
+    )
 
 
 class Tier(Rule):

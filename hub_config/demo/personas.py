@@ -98,6 +98,7 @@ class Persona:
             "email": self.email,
             "email_verified": True,
             "eduperson_entitlement": list(self.entitlements),
+            "schac_home_organization": self.scope,
             "eduperson_scoped_affiliation": [f"{affiliation}@{self.scope}" for affiliation in self.affiliations],
             "eduperson_assurance": list(self.assurance),
         }

@@ -22,6 +22,7 @@ from federation.errors import Failure, Problem
 from federation.i18n import current_language, gettext, language_name, negotiate, ngettext, use_language
 from hub_config.demo import CLIENT_ID
 from hub_config.demo.personas import PERSONAS
+from hub_config.demo.pkce import CodeChallenges
 from hub_config.settings import Settings, SettingsError
 
 with warnings.catch_warnings():
@@ -127,6 +128,9 @@ def create_app(settings: Settings) -> flask.Flask:
     app.before_request(gate.check_endpoint)
     app.before_request(gate.check_authorization)
     app.before_request(gate.check_return)
+    challenges = CodeChallenges(authorize=_MOCK + "authorize", token=_MOCK + "issue_token")
+    app.before_request(challenges.check)
+    app.after_request(challenges.remember)
     app.after_request(gate.add_headers)
     _add_provider(app)
     return app
@@ -201,13 +205,20 @@ class _Gate:
             raise self._failure(_NO_SUCH_PERSONA)
         return None
 
-    def check_return(self) -> None:
-        """Signing out is no open redirect; the mock would follow any address."""
+    def check_return(self) -> ResponseReturnValue | None:
+        """Signing out is no open redirect; the mock would follow any address.
+
+        The hub's own sign-out is sent back without a question: nobody is remembered here, so there is nothing to end.
+        """
         if flask.request.endpoint not in (_MOCK + "end_session", _MOCK + "end_session_confirm"):
-            return
+            return None
         for name in ("post_logout_redirect_uri", "redirect_uri"):
             if not all((uri + "/").startswith(self.base_url) for uri in flask.request.values.getlist(name)):
                 raise self._failure(_WRONG_RETURN)
+        signed_out = self.base_url + "hub/signed-out"
+        if flask.request.values.getlist("post_logout_redirect_uri") == [signed_out]:
+            return flask.redirect(signed_out)
+        return None
 
     def add_headers(self, response: flask.Response) -> flask.Response:
         """Nothing of an answer is kept, framed, or sent on."""
@@ -292,9 +303,10 @@ def _add_provider(app: flask.Flask) -> None:
 
     discovery = app.view_functions[_MOCK + "openid_config"]
 
-    def without_registration() -> ResponseReturnValue:
+    def as_it_is_here() -> ResponseReturnValue:
         document = flask.make_response(discovery()).get_json()
         document.pop("registration_endpoint", None)
+        document["code_challenge_methods_supported"] = ["S256"]
         return flask.jsonify(document)
 
-    app.view_functions[_MOCK + "openid_config"] = without_registration
+    app.view_functions[_MOCK + "openid_config"] = as_it_is_here

@@ -20,6 +20,8 @@ from hub_config.pages.handlers import (
     StyleHandler,
     handlers,
 )
+from hub_config.pages.session_api import SESSION_PATH, SessionAPIHandler
+from hub_config.pages.session_view import SessionViews
 from hub_config.pages.views import Views
 from hub_config.wiring import House
 
@@ -36,6 +38,7 @@ def configure_pages(c: Any, house: House) -> None:
     replace_handlers()
     StyleHandler.load()
     views = Page.views = Views(house)
+    SessionAPIHandler.views = SessionViews(house)
     hub = c.JupyterHub
     hub.template_paths = [str(TEMPLATES_FOLDER)]
     hub.jinja_environment_options = {"extensions": ["jinja2.ext.i18n"], "trim_blocks": True, "lstrip_blocks": True}
@@ -55,8 +58,12 @@ def replace_handlers() -> None:
             kept.append((route, SpawnFormHandler if handler is pages.SpawnHandler else handler, *rest))
     default_handlers[:] = [*ours, *kept]
     apihandlers.default_handlers[:] = [
-        (route, StopServerAPIHandler if handler is users.UserServerAPIHandler else handler, *rest)
-        for route, handler, *rest in apihandlers.default_handlers
+        (SESSION_PATH, SessionAPIHandler),
+        *(
+            (route, StopServerAPIHandler if handler is users.UserServerAPIHandler else handler, *rest)
+            for route, handler, *rest in apihandlers.default_handlers
+            if route != SESSION_PATH
+        ),
     ]
 
 

@@ -12,13 +12,14 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 from jupyterhub.scopes import needs_scope
-from jupyterhub.utils import url_escape_path, url_path_join
+from jupyterhub.utils import url_escape_path, url_path_join, utcnow
 from tornado import web
 from tornado.web import RequestHandler
 
 from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure, catalogue
 from federation.i18n import gettext
+from hub_config.pages.session_api import last_activity
 from hub_config.pages.views import Views
 from quota.errors import SERVER_BUSY
 from spawners.federated import FederatedSpawner
@@ -59,7 +60,8 @@ class HomeHandler(Page):
         for spawner in list(user.spawners.values()):
             if spawner.ready:
                 await spawner.poll_and_notify()  # a session that died is noticed before the page is made
-        view = await self.look(self.views.home, user.name, user.url, {})
+        active = {name: last_activity(spawner) for name, spawner in user.spawners.items() if spawner.active}
+        view = await self.look(self.views.home, user.name, user.url, {}, active)
         self.finish(await self.render_template("home.html", view=view, form=view.form, error_html=""))
 
 
@@ -116,6 +118,20 @@ class StopHandler(Page):
             await asyncio.sleep(0)
         if not spawner.pending and spawner.active:
             await self.stop_single_user(user, server)
+        self.redirect(url_path_join(self.hub.base_url, "home"))
+
+
+class KeepHandler(Page):
+    """POST /hub/keep: one of one's own sessions counts as used now, so that it is not stopped as idle."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        server = self.get_body_argument("server", "")
+        user = self.current_user
+        if server not in user.spawners:
+            raise web.HTTPError(404, gettext("You have no session with this name."))
+        user.spawners[server].orm_spawner.last_activity = utcnow(with_tz=False)
+        self.db.commit()
         self.redirect(url_path_join(self.hub.base_url, "home"))
 
 
@@ -195,6 +211,7 @@ def handlers() -> list[tuple[Any, ...]]:
         (r"/home", HomeHandler),
         (r"/start", StartHandler),
         (r"/stop", StopHandler),
+        (r"/keep", KeepHandler),
         (r"/session-status", StatusHandler),
         (r"/ask", AskHandler),
         (r"/nbfed/hub\.css", StyleHandler),

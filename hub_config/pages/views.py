@@ -3,14 +3,18 @@
 Amounts are turned into unit-hours and texts here, so that templates only arrange.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import floor
+from types import MappingProxyType
 
 from federation.i18n import gettext
 from federation.ids import reference
 from federation.persons import Person
 from federation.settings import in_language
+from hub_config.pages.endings import advice_text, notice_text, reason_text
+from hub_config.pages.session_view import hours
 from hub_config.wiring import House
 from quota.amounts import charge, to_unit_hours
 from quota.statement import Line, Standing, statement
@@ -31,27 +35,10 @@ __all__ = [
     "RunningView",
     "StartForm",
     "Views",
-    "reason_text",
 ]
 
 _LAST_SESSIONS = 10
 _LOOK_BACK = timedelta(days=90)
-
-
-def _(message: str) -> str:
-    return message
-
-
-_REASONS = {
-    EndReason.STOPPED: _("You stopped it."),
-    EndReason.EXITED: _("It ended by itself."),
-    EndReason.IDLE: _("It was stopped because nobody used it for {idle_minutes} minutes."),
-    EndReason.QUOTA: _("It was stopped because your quota was used up."),
-    EndReason.ACCESS: _("It was stopped because your access ended."),
-    EndReason.REFUSED: _("It was not started."),
-    EndReason.FAILED: _("It did not start."),
-    EndReason.SERVICE: _("The service was stopped."),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +62,9 @@ class QuotaView:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningView:
-    """A session that runs or starts; `cost` so far in unit-hours."""
+    """A session that runs or starts; `cost` so far in unit-hours. It may run until `runs_until`, or, where that is far
+    away, for as long as the quota lasts. `notice` has `{time}` in it, for `stop_at`.
+    """
 
     server: str
     url: str
@@ -89,6 +78,11 @@ class RunningView:
     weight: float
     cost: float
     reference: str
+    runs_until: datetime | None = None
+    lasts_hours: float | None = None
+    notice: str = ""
+    stop_at: datetime | None = None
+    may_keep: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +96,7 @@ class EndedView:
     charged: float
     estimated: bool
     reason: str
+    advice: str
     reference: str
 
 
@@ -157,19 +152,23 @@ class AskView:
     contact: str
 
 
-def reason_text(reason: EndReason | None, idle_minutes: float | None) -> str:
-    """Why a session ended, for the person whose it was."""
-    return gettext(_REASONS[reason or EndReason.EXITED]).format(idle_minutes=f"{idle_minutes or 0:g}")
-
-
 class Views:
     """Makes what a page shows for a hub user name. Raises `Failure` where admission does."""
 
     def __init__(self, house: House) -> None:
         self._house = house
 
-    def home(self, user_name: str, user_url: str, typed: dict[str, str]) -> HomeView:
-        """The home page; gives this period's default quota if it was not given yet."""
+    def home(
+        self,
+        user_name: str,
+        user_url: str,
+        typed: dict[str, str],
+        active: Mapping[str, datetime | None] = MappingProxyType({}),
+    ) -> HomeView:
+        """The home page; gives this period's default quota if it was not given yet.
+
+        `active` has the names of the servers that the hub counts as active, with their last activity.
+        """
         house = self._house
         person = house.admission.person(user_name)
         house.admission.give_default(person)
@@ -182,7 +181,7 @@ class Views:
         return HomeView(
             name=person.facts.name or person.user_name,
             quota=_quota(books.standing),
-            running=[self._running(s, lines.get(s.attempt), user_url, now) for s in running],
+            running=[self._running(s, lines.get(s.attempt), user_url, now, active) for s in running],
             ended=[self._ended(s, lines.get(s.attempt)) for s in ended],
             form=self._form(person, books.standing, typed),
         )
@@ -218,12 +217,18 @@ class Views:
             "reason": reason_text(session.end_reason, house.settings.yaml.idle.stop_after_minutes)
             if session.end_reason
             else "",
+            "advice": advice_text(session.end_reason),
+            "may_ask": session.end_reason in (EndReason.QUOTA, EndReason.ACCESS),
             "refused": session.end_reason is EndReason.REFUSED,
             "reference": reference(session.attempt),
         }
 
-    def _running(self, session: Session, line: Line | None, user_url: str, now: datetime) -> RunningView:
-        yaml = self._house.settings.yaml
+    def _running(
+        self, session: Session, line: Line | None, user_url: str, now: datetime, active: Mapping[str, datetime | None]
+    ) -> RunningView:
+        yaml, server = self._house.settings.yaml, session.server.name
+        outlook = self._house.outlooks.of(session, now, hub_has_it=server in active, last_activity=active.get(server))
+        notice = outlook.notice if outlook else None
         started = session.started_at or (line.started_at if line else None)
         weight = line.weight_milli if line else 0
         return RunningView(
@@ -239,10 +244,15 @@ class Views:
             ready=session.state is SessionState.RUNNING,
             ending=session.end_reason is not None,
             started_at=started,
-            elapsed_seconds=int((now - started).total_seconds()) if started else 0,
+            elapsed_seconds=max(0, int((now - started).total_seconds())) if started else 0,
             weight=weight / 1000,
             cost=float(to_unit_hours(charge(weight, started, now))) if started else 0.0,
             reference=reference(session.attempt),
+            runs_until=outlook.runs_until if outlook else None,
+            lasts_hours=hours(outlook.lasts) if outlook else None,
+            notice=notice_text(notice.reason) if notice else "",
+            stop_at=notice.at if notice else None,
+            may_keep=notice is not None and notice.reason is EndReason.IDLE,
         )
 
     def _ended(self, session: Session, line: Line | None) -> EndedView:
@@ -256,6 +266,7 @@ class Views:
             charged=float(to_unit_hours(line.charged or 0)) if line else 0.0,
             estimated=bool(line and line.source == "last seen"),
             reason=reason_text(session.end_reason, self._house.settings.yaml.idle.stop_after_minutes),
+            advice=advice_text(session.end_reason),
             reference=reference(session.attempt),
         )
 
@@ -302,6 +313,7 @@ class Views:
                 environments=policy.environments,
                 sites=policy.sites,
                 kinds={policy.sites[site].kind for site in self._house.backends},
+                now=self._house.clock(),
             )
         ]
         refusals = [option.why_not for option in options if option.why_not is not None]

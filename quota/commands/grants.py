@@ -291,7 +291,7 @@ def _all_grants() -> Select[Any]:
             GrantBalanceTable.charged,
             GrantBalanceTable.lapsed,
             followed.label("followed"),
-        )  # fmt: skip
+        )
         .join_from(GrantTable, AccountTable, AccountTable.id == GrantTable.account_id)
         .outerjoin(GrantBalanceTable, GrantBalanceTable.grant_id == GrantTable.id)
         .where(AccountTable.unit == UNIT)

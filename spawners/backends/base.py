@@ -4,7 +4,8 @@ A backend is asked, never remembered: its answer has four values, and only `ENDE
 over. A failed question is `UNKNOWN`, which refunds nothing and stops nothing.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -41,6 +42,9 @@ class Observation:
         Of an ended session; negative for a signal, as in `subprocess`.
     host, port
         Where the single-user server listens, once it said so.
+    at
+        When this was answered, on the clock that the other times are of. A backend's clock goes on where the hub's was
+        set back.
     """
 
     life: Life
@@ -50,6 +54,7 @@ class Observation:
     exit_code: int | None = None
     host: str | None = None
     port: int | None = None
+    at: datetime | None = field(default=None, compare=False)
 
 
 class Backend(Protocol):
@@ -61,6 +66,10 @@ class Backend(Protocol):
 
     def address(self, attempt: str, secret_hash: str) -> tuple[str, int] | None:
         """Where a session listens, if it said so with a proof that only the holder of its secret can make."""
+        ...
+
+    def living(self) -> Collection[str]:
+        """The attempts that run here for this installation, as far as the place can list them. Never raises."""
         ...
 
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:

@@ -9,6 +9,10 @@ write there what it likes. The record `<sessions>/.records/<attempt>` is the hub
 submitted, what was launched, and, from the first time that it was seen running, since when; the time of the file is
 when it was last seen. Once something is on record, the folder does not change it.
 
+Every attempt has a clock of its own: the hub's clock at its submission, and the seconds of this machine since then
+(CLOCK_BOOTTIME). All its times are of that clock, so the hub's may be an hour behind the machine's, or be set while the
+session runs: what is charged, and which times are possible, stays the same.
+
 Hub and worker may use one sessions folder at the same time. The module is longer than most because everything that
 may signal a process, and the proof that it is the right one, is kept in sight of each other.
 """
@@ -23,9 +27,11 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,6 +41,7 @@ from federation.clock import Clock, system_clock
 from spawners.backends import session_files
 from spawners.backends.base import Life, Observation
 from spawners.backends.session_files import Place, Start
+from spawners.launcher import uptime as launcher_uptime
 
 __all__ = ["LocalProcesses"]
 
@@ -49,12 +56,14 @@ KILLED = -9
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What the hub itself knows about an attempt. Times are in seconds since 1970.
+    """What the hub itself knows about an attempt. Times are in seconds since 1970, by the attempt's own clock.
 
     Parameters
     ----------
     submitted_at
-        When `LocalProcesses.start` was first called.
+        When `LocalProcesses.start` was first called, by the hub's clock.
+    boot_id, submitted_uptime
+        The same moment in seconds after this boot of the machine. None in records of earlier versions.
     launched
         The process that it made. Not on record when the hub died at that moment.
     start
@@ -66,10 +75,16 @@ class Record:
     """
 
     submitted_at: float
+    boot_id: str | None = None
+    submitted_uptime: float | None = None
     launched: Start | None = None
     start: Start | None = None
     cancelled: bool = False
     ended_at: float | None = None
+
+
+NO_RECORD = Record(submitted_at=0)
+"""Of an attempt that was never submitted, or of which everything that was written was removed."""
 
 
 class LocalProcesses:
@@ -80,14 +95,23 @@ class LocalProcesses:
     sessions_folder
         Holds one folder for each attempt. The account of the sessions must be able to enter it (mode 711).
     clock
-        What grace and evidence are measured with.
+        The hub's; looked at once for each attempt, at its submission.
     account
         Whom the sessions run as, when this process is root. Otherwise they run as whoever runs this process.
+    uptime
+        Seconds since this machine started, as the launcher takes them.
     """
 
-    def __init__(self, sessions_folder: Path, clock: Clock = system_clock, account: str | None = None) -> None:
+    def __init__(
+        self,
+        sessions_folder: Path,
+        clock: Clock = system_clock,
+        account: str | None = None,
+        uptime: Callable[[], float] = launcher_uptime,
+    ) -> None:
         self._sessions = sessions_folder.absolute()
         self._clock = clock
+        self._uptime = uptime
         self.account = account
         self._account = pwd.getpwnam(account) if account is not None and os.geteuid() == 0 else None
         self._uid = self._account.pw_uid if self._account else os.geteuid()
@@ -182,6 +206,10 @@ class LocalProcesses:
             return None
         return place.host, place.port
 
+    def living(self) -> Collection[str]:
+        """The attempts whose launchers live, by their command lines: nothing that was written is needed for it."""
+        return self._launchers_by_command()
+
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:
         """End an attempt with all its processes: politely first, by force when the patience is over.
 
@@ -237,7 +265,9 @@ class LocalProcesses:
         Returns the log to write to.
         """
         if not self._record_path(attempt).exists():
-            self._write_record(attempt, Record(submitted_at=self._now()))
+            submitted_at = self._clock().timestamp()
+            record = Record(submitted_at=submitted_at, boot_id=_boot_id(), submitted_uptime=self._uptime())
+            self._write_record(attempt, record)
         folder = self._folder(attempt)
         if not folder.exists():
             folder.mkdir(mode=0o700)
@@ -294,6 +324,9 @@ class LocalProcesses:
         for child in list(self._children.values()):
             child.poll()  # The dead are buried here: this process is their parent.
         record = self._record(attempt)
+        return replace(self._seen(attempt, record), at=_utc(self._now(record)))
+
+    def _seen(self, attempt: str, record: Record) -> Observation:
         if record.cancelled:
             return Observation(life=Life.ENDED)
         start, launcher = self._start(attempt), self._launcher(attempt)
@@ -314,17 +347,47 @@ class LocalProcesses:
             return Observation(life=Life.PENDING)
         if record.launched is not None:
             return Observation(life=Life.ENDED, exit_code=self._exit_code(attempt))
-        young = self._now() - record.submitted_at < SUBMIT_GRACE_SECONDS
+        if record == NO_RECORD and attempt in (found := self._launchers_by_command()):
+            return self._found_again(attempt, found[attempt])
+        young = self._now(record) - record.submitted_at < SUBMIT_GRACE_SECONDS
         return Observation(life=Life.PENDING if young else Life.ENDED)
+
+    def _launchers_by_command(self) -> dict[str, psutil.Process]:
+        """The launchers of this folder that live. A launcher's child, the server, has the same command line."""
+        found: dict[str, list[psutil.Process]] = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                for script, folder in pairwise(process.cmdline()):
+                    named = Path(folder)
+                    if script.startswith(f"{self._sessions}/.launcher-") and named.parent == self._sessions:
+                        if process.uids().real == self._uid and session_files.is_attempt(named.name):
+                            found.setdefault(named.name, []).append(process)
+                        break
+        return {attempt: min(theirs, key=_start_ticks) for attempt, theirs in found.items()}
+
+    def _found_again(self, attempt: str, launcher: psutil.Process) -> Observation:
+        """Of an attempt that runs although all that was written of it is gone: it is put on record anew."""
+        start = _identity(launcher.pid, 0.0)
+        uptime = start.start_ticks / os.sysconf("SC_CLK_TCK")
+        started_at = self._clock().timestamp() + uptime - self._uptime()
+        start = replace(start, started_at=started_at, started_uptime=uptime)
+        record = Record(
+            submitted_at=started_at, boot_id=start.boot_id, submitted_uptime=uptime, launched=start, start=start
+        )
+        self._write_record(attempt, record)
+        return Observation(life=Life.RUNNING, started_at=_utc(started_at))
 
     def _ended(self, attempt: str, record: Record, start: Start) -> Observation:
         """Of an attempt whose launcher is gone: by what it left behind, by the hub's own hand, or by last sight."""
         end = session_files.end_in(session_files.read_object(self._folder(attempt) / "ended.json"))
         seen_at = self._seen_at(attempt) if record.start else None
-        started_at, now = start.started_at, self._now()
+        started_at, now = start.started_at, self._now(record)
+        said = None
+        if end:
+            said = end.ended_at if end.ran_seconds is None else started_at + end.ran_seconds
         exit_code: int | None
-        if end and session_files.sane_end(end.ended_at, started_at=started_at, seen_at=seen_at, now=now):
-            ended_at, exit_code, estimated = end.ended_at, end.exit_code, False
+        if end and said and session_files.sane_end(said, started_at=started_at, seen_at=seen_at, now=now):
+            ended_at, exit_code, estimated = said, end.exit_code, False
         elif record.ended_at is not None:
             ended_at, exit_code, estimated = max(started_at, record.ended_at), KILLED, False
         else:
@@ -345,7 +408,10 @@ class LocalProcesses:
         start = session_files.start_in(session_files.read_object(self._folder(attempt) / "started.json"), attempt)
         if start is None:
             return None
-        at = session_files.sane_start(start.started_at, submitted_at=record.submitted_at, now=self._now())
+        said = start.started_at
+        if start.started_uptime is not None and record.submitted_uptime is not None and start.boot_id == record.boot_id:
+            said = record.submitted_at + start.started_uptime - record.submitted_uptime
+        at = session_files.sane_start(said, submitted_at=record.submitted_at, now=self._now(record))
         return replace(start, started_at=at)
 
     def _launcher(self, attempt: str) -> psutil.Process | None:
@@ -372,7 +438,7 @@ class LocalProcesses:
 
     def _note_seen(self, attempt: str, record: Record, start: Start) -> float:
         """Note that it runs now, at most once a second; at first sight also as what. Returns since when it runs."""
-        now = self._now()
+        now = self._now(record)
         if record.start is None:
             # Who names another process in the file than the one that runs is not believed the time either.
             start = start if _living(start, self._uid) or not record.launched else record.launched
@@ -421,7 +487,8 @@ class LocalProcesses:
         """End an attempt by force and put the moment on record: a killed launcher cannot say it."""
         _kill_all(launcher)
         if self._wait(attempt, FORCE_SECONDS):
-            self._write_record(attempt, replace(self._record(attempt), ended_at=self._now()))
+            record = self._record(attempt)
+            self._write_record(attempt, replace(record, ended_at=self._now(record)))
 
     # --- files ------------------------------------------------------------------------------------------------
 
@@ -441,7 +508,7 @@ class LocalProcesses:
                 raise FileNotFoundError(f"{self._sessions} is not there")
             with contextlib.suppress(FileNotFoundError):
                 return Record(submitted_at=self._folder(attempt).lstat().st_mtime)
-            return Record(submitted_at=0)
+            return NO_RECORD
         known = {name: Start(**content[name]) for name in ("launched", "start") if content[name]}
         return Record(**content | known)
 
@@ -456,8 +523,11 @@ class LocalProcesses:
         self._record_path(attempt).unlink(missing_ok=True)
         self._children.pop(attempt, None)
 
-    def _now(self) -> float:
-        return self._clock().timestamp()
+    def _now(self, record: Record) -> float:
+        """The time on the attempt's own clock; the hub's where the machine was started anew."""
+        if record.submitted_uptime is None or record.boot_id != _boot_id():
+            return self._clock().timestamp()
+        return record.submitted_at + self._uptime() - record.submitted_uptime
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
@@ -475,16 +545,24 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 def _identity(pid: int, started_at: float) -> Start:
     """What names the process with this number for ever."""
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     # The 22nd field in proc(5): the start, in ticks after boot.
-    return Start(pid=pid, boot_id=boot_id, start_ticks=int(fields[19]), started_at=started_at)
+    return Start(pid=pid, boot_id=_boot_id(), start_ticks=int(fields[19]), started_at=started_at)
+
+
+def _start_ticks(process: psutil.Process) -> int:
+    return _identity(process.pid, 0.0).start_ticks
+
+
+@cache
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _living(start: Start, uid: int) -> psutil.Process | None:
     """The process of this start, if it lives and is this user's: nobody may point us at another one's process."""
     try:
         process = psutil.Process(start.pid)
-        same = _identity(start.pid, start.started_at) == start and process.uids().real == uid
+        same = _identity(start.pid, start.started_at).is_same_process(start) and process.uids().real == uid
         alive = process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
     except psutil.NoSuchProcess:
         return None

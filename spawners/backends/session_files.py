@@ -60,20 +60,30 @@ class Start:
         machine's clock is set, and then every living session would look dead.
     started_at
         Seconds since 1970.
+    started_uptime
+        The same moment in seconds since the boot, which do not move; None where nobody wrote it.
     """
 
     pid: int
     boot_id: str
     start_ticks: int
     started_at: float
+    started_uptime: float | None = None
+
+    def is_same_process(self, other: "Start") -> bool:
+        """Whether both are the same process, whatever is said of its time of day."""
+        return (self.pid, self.boot_id, self.start_ticks) == (other.pid, other.boot_id, other.start_ticks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """When a session ended (seconds since 1970) and how (negative: by that signal)."""
+    """When a session ended (seconds since 1970), how (negative: by that signal), and how long it ran, by a clock that
+    nobody can set; None where nobody wrote it.
+    """
 
     ended_at: float
     exit_code: int
+    ran_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +152,8 @@ def start_in(content: dict[str, Any] | None, attempt: str) -> Start | None:
     boot_id = _matching(content.get("boot_id"), _BOOT_ID)
     if pid is None or ticks is None or started_at is None or boot_id is None:
         return None
-    return Start(pid=pid, boot_id=boot_id, start_ticks=ticks, started_at=started_at)
+    uptime = _seconds(content.get("started_uptime"))
+    return Start(pid=pid, boot_id=boot_id, start_ticks=ticks, started_at=started_at, started_uptime=uptime)
 
 
 def end_in(content: dict[str, Any] | None) -> End | None:
@@ -151,7 +162,9 @@ def end_in(content: dict[str, Any] | None) -> End | None:
         return None
     ended_at = _moment(content.get("ended_at"))
     exit_code = _integer(content.get("exit_code"), -64, 256)
-    return None if ended_at is None or exit_code is None else End(ended_at=ended_at, exit_code=exit_code)
+    if ended_at is None or exit_code is None:
+        return None
+    return End(ended_at=ended_at, exit_code=exit_code, ran_seconds=_seconds(content.get("ran_seconds")))
 
 
 def place_in(content: dict[str, Any] | None) -> Place | None:
@@ -196,10 +209,15 @@ def _integer(value: object, least: int, below: int) -> int | None:
 
 
 def _moment(value: object) -> float | None:
-    """Seconds since 1970, up to the year 9999; no number compares with NaN."""
+    """Seconds since 1970, up to the year 9999."""
+    return _seconds(value) or None
+
+
+def _seconds(value: object) -> float | None:
+    """A length or a moment in seconds, none or more; no number compares with NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if 0 < value < 253_402_300_799 else None
+    return float(value) if 0 <= value < 253_402_300_799 else None
 
 
 def _matching(value: object, pattern: re.Pattern[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [start|restart|bytes|boot ...] [--runs 5] [--seed 1]`: measures and prints; asserts nothing."""
+"""`python -m tests.bench [PART ...] [--runs 5] [--seed 1]`: measures and prints; asserts nothing."""
 
 import argparse
 import importlib
@@ -9,7 +9,7 @@ import time
 import tests.conftest  # noqa: F401 - says where the notebook environments are
 from tests.bench.report import header, progress
 
-PARTS = {"start": "starting", "restart": "restarting", "bytes": "slow_line", "boot": "booting"}
+PARTS = {"start": "starting", "restart": "restarting", "bytes": "slow_line", "boot": "booting", "derive": "deriving"}
 
 
 def main() -> int:

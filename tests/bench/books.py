@@ -24,7 +24,7 @@ _BACK = timedelta(days=60)
 def people(parts: House, count: int) -> list[Person]:
     """Researchers, with the default quota of the present period."""
     claims = next(persona.claims for persona in PERSONAS if persona.key == "researcher")
-    facts = identify(claims, provider="demo", issuer=_ISSUER, subject_claim="voperson_id", owns_namespaces=()).facts
+    facts = identify(claims, provider="demo", issuer=_ISSUER, subject_claim="voperson_id", owns_namespaces="any").facts
     with parts.database.write() as connection:
         made = [
             remember(

@@ -17,6 +17,7 @@ from federation.state import StateFolder
 from hub_config.authenticator import FederatedAuthenticator
 from hub_config.pages.handlers import Page
 from hub_config.pages.language import LanguageHandler
+from hub_config.pages.session_api import SessionAPIHandler
 from hub_config.settings import Settings, load
 from hub_config.wiring import House, house
 from spawners.federated import FederatedSpawner
@@ -27,9 +28,10 @@ NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SET_ONCE_FOR_ALL = (
     (FederatedSpawner, "context"),
     (FederatedAuthenticator, "house"),
-    (FederatedAuthenticator, "provider"),
-    (FederatedAuthenticator, "issuer"),
+    (FederatedAuthenticator, "providers"),
+    (FederatedAuthenticator, "public_url"),
     (Page, "views"),
+    (SessionAPIHandler, "views"),
     (LanguageHandler, "offered"),
     (BaseHandler, "prepare"),
 )

@@ -1,31 +1,32 @@
 """Sign-in: from claims to a person to the hub's user name, and what somebody is told who cannot be signed in."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 import pytest
 from sqlalchemy import func, select
-from tornado import web
 from traitlets.config import Config
 
 from federation.database import Database, DatabaseUnavailable
-from federation.i18n import use_language
 from federation.persons import Person, PersonTable, find_by_user_name
-from hub_config.authenticator import FederatedAuthenticator, configure_sign_in
+from hub_config.authenticator import FederatedAuthenticator, auth_state_keys, configure_sign_in
 from hub_config.demo.personas import PERSONAS
 from hub_config.settings import Settings, SettingsError
+from hub_config.sign_in.client import ProviderClient
+from hub_config.sign_in.providers import SignInProvider
+from hub_config.sign_in.refresh import REFRESH_PATH
+from hub_config.sign_in.refused import Reason, SignInRefused
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours
 from quota.statement import standing
-from spawners.exchange import EXCHANGE_PATH, ExchangeHandler
+from spawners.exchange import EXCHANGE_PATH
 from spawners.paying import owner_of
 from tests.hub_config.conftest import MakeHouse, MakeSettings
-from vetting.settings import Provider
 
 pytestmark = pytest.mark.usefixtures("untouched_jupyterhub")
 
@@ -65,35 +66,33 @@ def house(database: Database) -> FakeHouse:
     return FakeHouse(database)
 
 
+PROVIDER = SignInProvider(
+    id="check-in", title="EGI Check-in", logo=None, issuer=ISSUER, client_id="x", client_secret="x", scopes=None,
+    subject_claim="voperson_id", owns_namespaces=("urn:mace:egi.eu",),
+    affiliation_scopes="home-organisation",
+)  # fmt: skip
+
+
+def client_of(house: FakeHouse, **changes: Any) -> ProviderClient:
+    return ProviderClient(
+        replace(PROVIDER, **changes), cast("House", house), "https://hub.example.org/hub/oauth_callback"
+    )
+
+
 @pytest.fixture
-def authenticator(house: FakeHouse) -> FederatedAuthenticator:
-    provider = Provider(
-        id="check-in", preset="egi-check-in", client_id="x", subject_claim="voperson_id",
-        owns_namespaces=["urn:mace:egi.eu"],
-    )  # fmt: skip
-    FederatedAuthenticator.house = cast("House", house)
-    FederatedAuthenticator.provider = provider
-    FederatedAuthenticator.issuer = ISSUER
-    return FederatedAuthenticator(
-        client_id="x", client_secret="x", oauth_callback_url="https://hub.example.org/hub/oauth_callback",
-        username_claim="voperson_id", enable_auth_state=True,
-    )  # fmt: skip
+def client(house: FakeHouse) -> ProviderClient:
+    return client_of(house)
 
 
-def sign_in(authenticator: FederatedAuthenticator, claims: Any) -> dict[str, Any]:
-    """From where oauthenticator has the claims."""
-    model = {"name": "made-by-oauthenticator", "admin": None, "auth_state": {"oauth_user": claims}}
-    return dict(asyncio.run(authenticator.update_auth_model(model)))
-
-
-def sign_in_from_token(authenticator: FederatedAuthenticator, claims: Any) -> dict[str, Any]:
-    """From where oauthenticator has the token: what userinfo says to it are the claims."""
+def sign_in(client: ProviderClient, claims: Any, **more: Any) -> dict[str, Any]:
+    """From where the ID token and userinfo were believed."""
 
     async def token_to_user(_token: Any) -> Any:
         return claims
 
-    authenticator.token_to_user = token_to_user
-    return dict(asyncio.run(authenticator._token_to_auth_model({"access_token": "x", "refresh_token": "y"})))
+    client.token_to_user = token_to_user
+    token = {"access_token": "x", "refresh_token": "y", "id_token": "z", "sub": "1", "acr": None, **more}
+    return dict(asyncio.run(client._token_to_auth_model(token)))
 
 
 def person(database: Database, name: str) -> Person | None:
@@ -109,8 +108,8 @@ def people(database: Database) -> int:
 # --- who it is ----------------------------------------------------------------------------------------------
 
 
-def test_claims_become_a_person_with_a_name_of_ours(authenticator: FederatedAuthenticator, house: FakeHouse) -> None:
-    model = sign_in(authenticator, CLAIMS)
+def test_claims_become_a_person_with_a_name_of_ours(client: ProviderClient, house: FakeHouse) -> None:
+    model = sign_in(client, CLAIMS)
     found = person(house.database, model["name"])
     assert found is not None
     assert (found.issuer, found.subject) == (ISSUER, SUBJECT)
@@ -119,82 +118,95 @@ def test_claims_become_a_person_with_a_name_of_ours(authenticator: FederatedAuth
     assert found.facts.provider == "check-in"
     assert found.facts_at == NOW
     assert house.given == [found]
-    assert model["auth_state"] == {"oauth_user": CLAIMS}
     assert not model["admin"]
+    assert model["groups"] == [GROUP.partition("#")[0]]
 
 
-def test_the_same_claims_again_are_the_same_name(authenticator: FederatedAuthenticator, house: FakeHouse) -> None:
-    first = sign_in(authenticator, CLAIMS)
-    second = sign_in(authenticator, CLAIMS)
+def test_of_the_tokens_each_is_kept_once_with_whom_they_are_about(client: ProviderClient) -> None:
+    model = sign_in(client, CLAIMS, acr="https://refeds.org/profile/mfa", expires_in=60)
+    assert model["auth_state"] == {
+        "provider": "check-in", "access_token": "x", "refresh_token": "y", "id_token": "z", "sub": "1",
+        "acr": "https://refeds.org/profile/mfa", "claims": CLAIMS, "memberships": [GROUP],
+    }  # fmt: skip
+
+
+def test_how_somebody_signed_in_is_said_by_the_id_token_alone(client: ProviderClient, house: FakeHouse) -> None:
+    mfa = "https://refeds.org/profile/mfa"
+    claimed = person(house.database, sign_in(client, {**CLAIMS, "acr": mfa})["name"])
+    assert claimed is not None
+    assert not claimed.facts.mfa
+    proven = person(house.database, sign_in(client, CLAIMS, acr=mfa)["name"])
+    assert proven is not None
+    assert proven.facts.mfa
+
+
+def test_a_membership_too_long_for_a_group_of_the_hub_is_no_group(client: ProviderClient) -> None:
+    long = "urn:mace:egi.eu:group:" + "g" * 300
+    model = sign_in(client, {**CLAIMS, "eduperson_entitlement": [GROUP, long]})
+    assert model["groups"] == [GROUP.partition("#")[0]]
+    assert long in model["auth_state"]["memberships"]
+
+
+def test_the_same_claims_again_are_the_same_name(client: ProviderClient, house: FakeHouse) -> None:
+    first = sign_in(client, CLAIMS)
+    second = sign_in(client, CLAIMS)
     assert first["name"] == second["name"]
     assert people(house.database) == 1
 
 
-def test_a_name_does_not_change_with_what_somebody_is_called(
-    authenticator: FederatedAuthenticator, house: FakeHouse
-) -> None:
-    first = sign_in(authenticator, CLAIMS)
+def test_a_name_does_not_change_with_what_somebody_is_called(client: ProviderClient, house: FakeHouse) -> None:
+    first = sign_in(client, CLAIMS)
     changed = {**CLAIMS, "name": "Ana", "preferred_username": "root", "email": "ana@example.org"}
-    second = sign_in(authenticator, changed)
+    second = sign_in(client, changed)
     assert first["name"] == second["name"]
     found = person(house.database, second["name"])
     assert found is not None
     assert found.facts.email == "ana@example.org"
 
 
-def test_an_e_mail_address_or_name_of_somebody_else_makes_nobody_them(
-    authenticator: FederatedAuthenticator, house: FakeHouse
-) -> None:
-    first = sign_in(authenticator, CLAIMS)
-    second = sign_in(authenticator, {**CLAIMS, "voperson_id": "another", "preferred_username": first["name"]})
+def test_an_e_mail_address_or_name_of_somebody_else_makes_nobody_them(client: ProviderClient, house: FakeHouse) -> None:
+    first = sign_in(client, CLAIMS)
+    second = sign_in(client, {**CLAIMS, "voperson_id": "another", "preferred_username": first["name"]})
     assert first["name"] != second["name"]
     assert people(house.database) == 2
 
 
-def test_the_same_subject_of_another_issuer_is_somebody_else(
-    authenticator: FederatedAuthenticator, house: FakeHouse
-) -> None:
-    first = sign_in(authenticator, CLAIMS)
-    FederatedAuthenticator.issuer = "https://evil.example.org"
-    second = sign_in(authenticator, CLAIMS)
+def test_the_same_subject_of_another_issuer_is_somebody_else(client: ProviderClient, house: FakeHouse) -> None:
+    first = sign_in(client, CLAIMS)
+    second = sign_in(client_of(house, issuer="https://evil.example.org"), CLAIMS)
     assert first["name"] != second["name"]
     assert people(house.database) == 2
 
 
-def test_a_membership_that_is_gone_is_gone_at_the_next_sign_in(
-    authenticator: FederatedAuthenticator, house: FakeHouse
-) -> None:
-    model = sign_in(authenticator, CLAIMS)
-    sign_in(authenticator, {**CLAIMS, "eduperson_entitlement": []})
+def test_a_membership_that_is_gone_is_gone_at_the_next_sign_in(client: ProviderClient, house: FakeHouse) -> None:
+    model = sign_in(client, CLAIMS)
+    sign_in(client, {**CLAIMS, "eduperson_entitlement": []})
     found = person(house.database, model["name"])
     assert found is not None
     assert found.facts.memberships == ()
 
 
-def test_a_role_of_a_namespace_that_is_not_the_providers_is_not_kept(
-    authenticator: FederatedAuthenticator, house: FakeHouse
-) -> None:
+def test_a_role_of_a_namespace_that_is_not_the_providers_is_not_kept(client: ProviderClient, house: FakeHouse) -> None:
     foreign = "urn:mace:example.org:group:demo:role=operator"
-    model = sign_in(authenticator, {**CLAIMS, "eduperson_entitlement": [GROUP, foreign]})
+    model = sign_in(client, {**CLAIMS, "eduperson_entitlement": [GROUP, foreign]})
     found = person(house.database, model["name"])
     assert found is not None
     assert found.facts.memberships == (GROUP,)
 
 
 @pytest.mark.parametrize("persona", PERSONAS, ids=lambda persona: persona.key)
-def test_every_persona_can_sign_in(authenticator: FederatedAuthenticator, persona: Any) -> None:
-    model = sign_in(authenticator, persona.claims)
+def test_every_persona_can_sign_in(client: ProviderClient, persona: Any) -> None:
+    model = sign_in(client, persona.claims)
     assert model["name"].startswith(persona.preferred_username + "-")
 
 
-def test_the_default_quota_is_given_at_sign_in(authenticator: FederatedAuthenticator, make_house: MakeHouse) -> None:
+def test_the_default_quota_is_given_at_sign_in(make_house: MakeHouse) -> None:
     real = make_house()
-    FederatedAuthenticator.house = real
+    client = client_of(cast("FakeHouse", real), owns_namespaces="any")
     researcher = next(persona for persona in PERSONAS if persona.key == "researcher")
-    FederatedAuthenticator.provider = Provider(id="demo", issuer=ISSUER, client_id="x", subject_claim="voperson_id")
-    model = sign_in(authenticator, researcher.claims)
+    model = sign_in(client, researcher.claims)
     found = real.admission.person(model["name"])
-    sign_in(authenticator, researcher.claims)
+    sign_in(client, researcher.claims)
     with real.database.read() as connection:
         assert standing(connection, owner_of(found), NOW).granted == from_unit_hours(100)
 
@@ -213,34 +225,13 @@ def test_the_default_quota_is_given_at_sign_in(authenticator: FederatedAuthentic
     ],
 )
 def test_without_a_subject_nobody_is_signed_in(
-    authenticator: FederatedAuthenticator, house: FakeHouse, claims: dict[str, Any]
+    client: ProviderClient, house: FakeHouse, claims: dict[str, Any]
 ) -> None:
-    with pytest.raises(web.HTTPError) as caught:
-        sign_in(authenticator, claims)
-    assert caught.value.status_code == 403
-    assert caught.value.log_message == (
-        "Your provider did not say who you are, so you cannot be signed in. Tell support."
-    )
+    with pytest.raises(SignInRefused) as caught:
+        sign_in(client, claims)
+    assert caught.value.reason is Reason.NO_SUBJECT
     assert people(house.database) == 0
     assert house.given == []
-
-
-@pytest.mark.parametrize(
-    "claims", [{}, {"voperson_id": ""}, {"voperson_id": [SUBJECT]}], ids=["nothing", "empty", "list"]
-)
-def test_without_a_subject_nobody_is_signed_in_on_the_whole_way(
-    authenticator: FederatedAuthenticator, claims: dict[str, Any]
-) -> None:
-    with pytest.raises(web.HTTPError) as caught:
-        sign_in_from_token(authenticator, claims)
-    assert caught.value.status_code == 403
-
-
-def test_the_whole_way_with_a_subject(authenticator: FederatedAuthenticator) -> None:
-    model = sign_in_from_token(authenticator, CLAIMS)
-    assert model["name"].startswith("ines-carvalho-")
-    assert model["auth_state"]["refresh_token"] == "y"
-    assert not model["admin"]
 
 
 @pytest.fixture
@@ -253,187 +244,118 @@ def away(tmp_path: Path) -> Iterator[Database]:
     database.dispose()
 
 
-def test_without_the_books_nobody_is_signed_in(
-    authenticator: FederatedAuthenticator, house: FakeHouse, away: Database
-) -> None:
+def test_without_the_books_nobody_is_signed_in(client: ProviderClient, house: FakeHouse, away: Database) -> None:
     house.database = away
-    with pytest.raises(web.HTTPError) as caught:
-        sign_in(authenticator, CLAIMS)
-    assert caught.value.status_code == 503
-    assert caught.value.log_message == (
-        "The federation's books cannot be reached, so nobody can be signed in. Try again soon."
-    )
-
-
-def test_books_that_fail_half_way_are_an_outage_too(authenticator: FederatedAuthenticator, house: FakeHouse) -> None:
-    house.failure = DatabaseUnavailable("locked")
-    with pytest.raises(web.HTTPError) as caught:
-        sign_in(authenticator, CLAIMS)
-    assert caught.value.status_code == 503
-    house.failure = None
-    assert sign_in(authenticator, CLAIMS)
-
-
-def test_why_not_is_told_in_the_readers_language(authenticator: FederatedAuthenticator) -> None:
-    use_language("es")
-    try:
-        with pytest.raises(web.HTTPError, match="Su proveedor"):
-            sign_in(authenticator, {})
-    finally:
-        use_language("en")
+    with pytest.raises(DatabaseUnavailable):
+        sign_in(client, CLAIMS)
 
 
 # --- set-up -------------------------------------------------------------------------------------------------
 
 
-def test_the_exchange_of_secrets_is_served(authenticator: FederatedAuthenticator) -> None:
-    assert (EXCHANGE_PATH, ExchangeHandler) in authenticator.get_handlers(None)
-
-
-def configured(settings: Settings, house: FakeHouse) -> Any:
+def configured(settings: Settings, house: FakeHouse) -> FederatedAuthenticator:
     c = Config()
     configure_sign_in(c, settings, cast("House", house))
-    return c.FederatedAuthenticator
+    assert c.JupyterHub.authenticator_class is FederatedAuthenticator
+    return FederatedAuthenticator(config=c)
 
 
-def test_the_demo_asks_the_demo_sign_in(make_settings: MakeSettings, house: FakeHouse) -> None:
+CHECK_IN = {"id": "check-in", "preset": "egi-check-in", "client_id": "notebooks", "client_secret_file": "check_in"}
+OTHER = {
+    "id": "other", "issuer": "https://idp.example.org", "client_id": "abc", "client_secret_file": "check_in",
+    "owns_namespaces": ["urn:mace:example.org"],
+}  # fmt: skip
+
+
+def with_providers(
+    make_settings: MakeSettings, tmp_path: Path, *providers: dict[str, Any], **identity: Any
+) -> Settings:
+    (tmp_path / "check_in").write_text("from-the-file\n")
+    return make_settings(identity={"providers": list(providers), **identity})
+
+
+def test_the_demo_signs_in_at_the_demo_sign_in(make_settings: MakeSettings, house: FakeHouse) -> None:
     settings = make_settings()
-    found = configured(settings, house)
-    issuer = f"http://127.0.0.1:{settings.yaml.listen.sign_in_port}"
-    assert found.authorize_url == f"{issuer}/oauth2/authorize"
-    assert found.token_url == f"{issuer}/oauth2/token"
-    assert found.userdata_url == f"{issuer}/userinfo"
-    assert found.oauth_callback_url == settings.base_url + "hub/oauth_callback"
-    assert found.client_secret == settings.state.secret("demo_client_secret")
-    assert found.auto_login
-    assert FederatedAuthenticator.issuer == issuer
-    assert FederatedAuthenticator.provider.subject_claim == "voperson_id"
+    authenticator = configured(settings, house)
+    (client,) = authenticator.clients.values()
+    assert client.provider.issuer == f"http://127.0.0.1:{settings.yaml.listen.sign_in_port}"
+    assert client.provider.subject_claim == "voperson_id"
+    assert client.oauth_callback_url == settings.base_url + "hub/oauth_callback"
+    assert client.client_secret == settings.state.secret("demo_client_secret")
+    assert authenticator.auto_login
 
 
-CHECK_IN = {"id": "check-in", "preset": "egi-check-in", "client_id": "notebooks", "subject_claim": "voperson_id"}
-DISCOVERED = {
-    "issuer": ISSUER,
-    "authorization_endpoint": f"{ISSUER}/authorize",
-    "token_endpoint": f"{ISSUER}/token",
-    "userinfo_endpoint": f"{ISSUER}/userinfo",
-}
+def test_one_provider_is_gone_to_straight_and_several_are_asked_for(
+    make_settings: MakeSettings, tmp_path: Path, house: FakeHouse
+) -> None:
+    assert configured(with_providers(make_settings, tmp_path, CHECK_IN), house).auto_login
+    authenticator = configured(with_providers(make_settings, tmp_path, CHECK_IN, OTHER), house)
+    assert not authenticator.auto_login
+    assert list(authenticator.clients) == ["check-in", "other"]
+    assert authenticator.client("") is None
+
+
+def test_no_provider_is_asked_before_somebody_signs_in(
+    make_settings: MakeSettings, tmp_path: Path, house: FakeHouse
+) -> None:
+    """The addresses of these are nowhere on this machine: the hub starts all the same."""
+    authenticator = configured(with_providers(make_settings, tmp_path, CHECK_IN, OTHER), house)
+    assert {client.token_url for client in authenticator.clients.values()} == {""}
+
+
+def test_pages_and_interfaces_are_served(make_settings: MakeSettings, house: FakeHouse) -> None:
+    routes = [route for route, *_rest in configured(make_settings(), house).get_handlers(None)]
+    wanted = ["/oauth_login", "/oauth_callback", "/logout", "/login", "/signed-out", REFRESH_PATH, EXCHANGE_PATH]
+    assert set(wanted) <= set(routes)
+
+
+# --- the key that tokens are encrypted with ---------------------------------------------------------------------
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, httpx.Response | httpx.HTTPError]:
-    """What providers answer, by address; all others cannot be reached."""
-    known: dict[str, httpx.Response | httpx.HTTPError] = {
-        f"{ISSUER}/.well-known/openid-configuration": httpx.Response(200, json=DISCOVERED)
-    }
-
-    def get(url: str, **_options: Any) -> httpx.Response:
-        answer = known.get(url, httpx.ConnectError("Connection refused"))
-        if isinstance(answer, httpx.HTTPError):
-            raise answer
-        answer.request = httpx.Request("GET", url)
-        return answer
-
-    monkeypatch.setattr(httpx, "get", get)
-    monkeypatch.delenv("NBFED_CLIENT_SECRET_CHECK_IN", raising=False)
-    return known
+def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NBFED_CRYPT_KEY", "JUPYTERHUB_CRYPT_KEY"):
+        monkeypatch.delenv(name, raising=False)
 
 
-def with_provider(make_settings: MakeSettings, tmp_path: Path, **changes: Any) -> Settings:
-    (tmp_path / "check_in").write_text("from-the-file\n")
-    provider = CHECK_IN | {"client_secret_file": "check_in"} | changes
-    return make_settings(identity={"providers": [{k: v for k, v in provider.items() if v is not None}]})
+ONE, TWO = "1" * 64, "a" * 64
 
 
-@pytest.mark.usefixtures("answers")
-def test_a_provider_is_asked_for_its_endpoints(make_settings: MakeSettings, tmp_path: Path, house: FakeHouse) -> None:
-    found = configured(with_provider(make_settings, tmp_path), house)
-    assert found.authorize_url == f"{ISSUER}/authorize"
-    assert found.token_url == f"{ISSUER}/token"
-    assert found.userdata_url == f"{ISSUER}/userinfo"
-    assert (found.client_id, found.client_secret) == ("notebooks", "from-the-file")
-    assert not found.auto_login
-    assert {"openid", "voperson_id", "eduperson_entitlement", "eduperson_assurance"} <= set(found.scope)
-    assert FederatedAuthenticator.issuer == ISSUER
+@pytest.mark.usefixtures("no_key_in_the_environment")
+def test_a_demonstration_makes_its_own_key(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    assert auth_state_keys(settings) == settings.state.secret("crypt_key")
 
 
-@pytest.mark.usefixtures("answers")
-def test_the_secret_of_the_environment_comes_first(
-    make_settings: MakeSettings, tmp_path: Path, house: FakeHouse, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("no_key_in_the_environment")
+def test_the_file_that_is_named_has_the_keys(make_settings: MakeSettings, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{ONE}\n{TWO}\n")
+    assert auth_state_keys(make_settings(identity={"auth_state_key_file": "key"})) == f"{ONE};{TWO}"
+
+
+@pytest.mark.parametrize("name", ["NBFED_CRYPT_KEY", "JUPYTERHUB_CRYPT_KEY"])
+@pytest.mark.usefixtures("no_key_in_the_environment")
+def test_the_key_of_the_environment_comes_first(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv("NBFED_CLIENT_SECRET_CHECK_IN", "from-the-environment")
-    settings = with_provider(make_settings, tmp_path, client_secret_file="none")
-    assert configured(settings, house).client_secret == "from-the-environment"
+    monkeypatch.setenv(name, f"{TWO};{ONE}")
+    assert auth_state_keys(make_settings(identity={"auth_state_key_file": "none"})) == f"{TWO};{ONE}"
 
 
-@pytest.mark.usefixtures("answers")
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        pytest.param(
-            {"client_secret_file": None},
-            "identity.providers.check-in.client_secret_file is missing, and NBFED_CLIENT_SECRET_CHECK_IN is not set",
-            id="no-secret",
-        ),
-        pytest.param(
-            {"client_secret_file": "none"}, "identity.providers.check-in.client_secret_file: the secret's file "
-            "{folder}/none cannot be read: No such file or directory", id="secret-file-missing",
-        ),
-        pytest.param(
-            {"preset": "egi-check-in-dev"}, "identity.providers.check-in: the provider at "
-            "https://aai-dev.egi.eu/auth/realms/egi cannot be asked: Connection refused", id="provider-away",
-        ),
-    ],
-)  # fmt: skip
-def test_a_provider_that_cannot_be_used_is_told(
-    make_settings: MakeSettings, tmp_path: Path, house: FakeHouse, changes: dict[str, Any], message: str
-) -> None:
-    settings = with_provider(make_settings, tmp_path, **changes)
-    with pytest.raises(SettingsError) as caught:
-        configured(settings, house)
-    assert str(caught.value) == f"{settings.file}: {message.format(folder=tmp_path)}"
+@pytest.mark.usefixtures("no_key_in_the_environment")
+def test_production_does_not_start_without_a_key(make_settings: MakeSettings, house: FakeHouse) -> None:
+    settings = make_settings()
+    strict = settings.yaml.federation.model_copy(update={"mode": "production"})
+    production = replace(settings, yaml=settings.yaml.model_copy(update={"federation": strict}))
+    with pytest.raises(SettingsError, match=r"identity\.auth_state_key_file is missing"):
+        configured(production, house)
+    assert "JUPYTERHUB_CRYPT_KEY" not in os.environ
 
 
-def test_two_providers_are_one_too_many(make_settings: MakeSettings, house: FakeHouse) -> None:
-    settings = make_settings(identity={"providers": [CHECK_IN, {**CHECK_IN, "id": "other"}]})
-    with pytest.raises(SettingsError, match="through one provider"):
-        configured(settings, house)
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        pytest.param(httpx.Response(500), "cannot be asked: Server error '500", id="error"),
-        pytest.param(httpx.Response(302, headers={"Location": "/"}), "cannot be asked: Redirect response", id="redirect"),
-        pytest.param(httpx.Response(200, text="<html>"), "cannot be asked: Expecting value", id="no-json"),
-        pytest.param(httpx.Response(200, json=[]), "says that its issuer is None", id="a-list"),
-        pytest.param(httpx.Response(200, json={}), "says that its issuer is None", id="nothing"),
-        pytest.param(
-            httpx.Response(200, json={**DISCOVERED, "issuer": "https://evil.example.org"}),
-            "says that its issuer is https://evil.example.org", id="another-issuer",
-        ),
-        pytest.param(
-            httpx.Response(200, json={**DISCOVERED, "issuer": ISSUER + "/"}),
-            f"says that its issuer is {ISSUER}/", id="a-slash-more",
-        ),
-        pytest.param(
-            httpx.Response(200, json={"issuer": ISSUER}), "authorization_endpoint", id="no-endpoints",
-        ),
-        pytest.param(
-            httpx.Response(200, json=7), "cannot be asked", id="a-number",
-        ),
-    ],
-)  # fmt: skip
-def test_a_provider_that_answers_something_else_is_told(
-    make_settings: MakeSettings,
-    tmp_path: Path,
-    house: FakeHouse,
-    answers: dict[str, httpx.Response | httpx.HTTPError],
-    answer: httpx.Response,
-    message: str,
-) -> None:
-    answers[f"{ISSUER}/.well-known/openid-configuration"] = answer
-    settings = with_provider(make_settings, tmp_path)
-    with pytest.raises(SettingsError) as caught:
-        configured(settings, house)
-    assert str(caught.value).startswith(f"{settings.file}: identity.providers.check-in: ")
-    assert message in str(caught.value)
+@pytest.mark.parametrize("content", ["secret", "g" * 64, "1" * 63, f"{ONE}\nshort"])
+@pytest.mark.usefixtures("no_key_in_the_environment")
+def test_what_is_no_key_is_refused_and_not_shown(make_settings: MakeSettings, tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_text(content)
+    with pytest.raises(SettingsError, match="a key is 64 hexadecimal characters") as caught:
+        auth_state_keys(make_settings(identity={"auth_state_key_file": "key"}))
+    assert content.rsplit(maxsplit=1)[-1] not in str(caught.value)

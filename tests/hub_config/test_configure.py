@@ -82,15 +82,15 @@ def test_jupyterhub_knows_every_name_and_takes_every_value(c: Config) -> None:
     assert hub.hub_bind_url == c.JupyterHub.hub_bind_url
     assert hub.spawner_class is FederatedSpawner
     authenticator = FederatedAuthenticator(config=c)
-    assert authenticator.scope == c.FederatedAuthenticator.scope
+    assert authenticator.manage_groups
 
 
 def test_the_worker_may_do_just_what_it_needs(c: Config, settings: Settings) -> None:
-    scopes = ["list:users", "read:servers", "delete:servers", "start:servers"]
+    scopes = ["list:users", "read:servers", "delete:servers", "start:servers", "custom:nbfed:refresh"]
     assert [(role["name"], role["scopes"], role["services"]) for role in c.JupyterHub.load_roles] == [
         ("worker", scopes, ["worker"])
     ]
-    assert set(scopes) <= set(scope_definitions)
+    assert set(scopes) <= {*scope_definitions, *c.JupyterHub.custom_scopes}
     assert c.JupyterHub.services == [{"name": "worker", "api_token": settings.state.secret("worker_token")}]
 
 

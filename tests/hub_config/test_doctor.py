@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,13 +53,16 @@ def service(settings: Settings) -> Answer:
         f"{settings.base_url}hub/api": None,
         f"http://127.0.0.1:{listen.proxy_api_port}/api/routes": state.secret("proxy_token"),
         f"http://127.0.0.1:{listen.hub_port}/hub/api/users": state.secret("worker_token"),
+        f"http://127.0.0.1:{listen.worker_port}/health": None,
     }
 
     def answer(request: httpx.Request) -> httpx.Response:
         token = accepted[str(request.url.copy_with(query=None))]
         if token and request.headers.get("Authorization") != f"token {token}":
             return httpx.Response(403)
-        return httpx.Response(200, json={"version": metadata.version("jupyterhub")}, headers={"Date": DATE})
+        return httpx.Response(
+            200, json={"version": metadata.version("jupyterhub"), "role": "leader"}, headers={"Date": DATE}
+        )
 
     return answer
 
@@ -80,7 +84,7 @@ def test_where_all_is_well_nothing_is_said_but_ok(nbfed: Commands, settings: Set
         checks = list(examine(lambda: settings, open_database, asking, lambda: NOW))
     assert [check for check in checks if check.state is not State.OK] == []
     assert {"python", "jupyterhub", "jupyterhub-kubespawner", "configuration", "state folder", "secrets", "free disk",
-            "database", "database write", "environments", "hub", "proxy API", "worker token", "clock"} < set(
+            "database", "database write", "environments", "hub", "proxy API", "worker token", "worker", "clock"} < set(
         states(checks)
     )  # fmt: skip
 
@@ -336,6 +340,32 @@ def test_a_token_that_was_not_made_yet_is_a_warning_and_not_made(settings: Setti
     with client(nobody) as asking:
         assert doctor.worker_token(asking, settings).state is State.WARN
     assert not settings.state.root.exists()
+
+
+LEADS: dict[str, Any] = {"role": "leader", "database": "reachable", "late": [], "jobs": {}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "text"),
+    [
+        pytest.param(httpx.Response(200, json=LEADS), State.OK, "leads", id="leader"),
+        pytest.param(httpx.Response(200, json=LEADS | {"role": "standby"}), State.OK, "stands by", id="standby"),
+        pytest.param(
+            httpx.Response(503, json=LEADS | {"late": ["rounds"]}), State.FAIL, "jobs that are late: rounds", id="late"
+        ),
+        pytest.param(
+            httpx.Response(503, json=LEADS | {"database": "away: refused"}), State.FAIL, "away: refused", id="database"
+        ),
+        pytest.param(httpx.Response(200, text="<html>"), State.FAIL, "is not a worker", id="a-page"),
+        pytest.param(httpx.Response(200, json=[1]), State.FAIL, "is not a worker", id="another-api"),
+        pytest.param(None, State.FAIL, "nothing answers", id="nobody"),
+    ],
+)
+def test_the_worker_must_be_well(settings: Settings, answer: httpx.Response | None, state: State, text: str) -> None:
+    with client(lambda request: answer or nobody(request)) as asking:
+        check = doctor.worker(asking, settings)
+    assert check.state is state
+    assert text in check.text
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from federation.ids import new_id
 from federation.persons import Facts, Person, remember
 from federation.state import StateFolder
 from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
+from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import _own_page
 from hub_config.pages.views import (
@@ -35,7 +36,6 @@ from hub_config.pages.views import (
     StartForm,
     Views,
     _quota,
-    reason_text,
 )
 from hub_config.settings import DEMO_FILE, load
 from hub_config.wiring import House
@@ -156,6 +156,21 @@ def test_every_reason_has_a_text_of_its_own(reason: EndReason, language: str) ->
     assert text.endswith(".")
     assert "{" not in text
     assert [other for other in EndReason if reason_text(other, 60) == text] == [reason]
+
+
+@pytest.mark.parametrize("reason", [EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS])
+def test_a_stop_that_nobody_asked_for_is_told_before_and_says_what_to_do_next(reason: EndReason, language: str) -> None:
+    before, after = notice_text(reason), advice_text(reason)
+    assert before.count("{time}") == 1
+    assert before.endswith(".")
+    assert {"en": "files are kept", "es": "archivos se conservan", "pt": "arquivos"}[language] in after
+    asks = {"en": "Where to ask", "es": "A quién acudir", "pt": "A quem recorrer"}[language]
+    assert (asks in after) is (reason is not EndReason.IDLE)
+
+
+@pytest.mark.parametrize("reason", [None, *(set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS})])
+def test_an_end_that_explains_itself_has_no_advice(reason: EndReason | None) -> None:
+    assert advice_text(reason) == ""
 
 
 def test_no_reason_is_an_end_by_itself() -> None:
@@ -501,12 +516,16 @@ RUNNING = RunningView(
 )  # fmt: skip
 ENDED = EndedView(
     server="", flavour="Small", started_at=NOW, seconds=60, charged=0.0167, estimated=True, reason="You stopped it.",
-    reference="ABCDEFGH",
+    advice="", reference="ABCDEFGH",
 )  # fmt: skip
 QUOTA = QuotaView(granted=100, used=1, held=2, left=97, ends_at=NOW)
 HOME_VIEW = HomeView(
     name="Inês", quota=QUOTA,
-    running=[RUNNING, replace(RUNNING, ready=False, started_at=None), replace(RUNNING, ending=True)],
+    running=[
+        RUNNING, replace(RUNNING, ready=False, started_at=None), replace(RUNNING, ending=True),
+        replace(RUNNING, runs_until=NOW), replace(RUNNING, lasts_hours=9.5),
+        replace(RUNNING, notice="Until {time} or so.", stop_at=NOW, may_keep=True),
+    ],
     ended=[ENDED, replace(ENDED, server="second")], form=FORM,
 )  # fmt: skip
 EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), running=[], ended=[], form=CLOSED)
@@ -515,7 +534,8 @@ ASK_VIEW = AskView(
     missing=[Check(field, "x", holds=False) for field in ("communities", "assurance", "affiliation", "tier", "evidence")],
 )  # fmt: skip
 SPAWNER = SimpleNamespace(name="second", stage=Stage.STARTING)
-ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "refused": False, "reference": "ABCDEFGH"}
+ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "advice": "",
+                 "may_ask": False, "refused": False, "reference": "ABCDEFGH"}  # fmt: skip
 ERROR = {"status_message": "x", "message": "Words.", "message_html": "", "extra_error_html": "", "exception": None}
 NOT_RUNNING = {"server_name": "", "spawn_url": "/hub/spawn", "auth_state": None, "implicit_spawn_seconds": 0}
 FAILED = {"failed": True, "failed_message": "", "failed_html_message": "", "exception": None}
@@ -624,6 +644,42 @@ def test_a_session_that_does_not_run_says_what_became_of_it(
     assert page.h1.get_text() == heading
     assert words in page.get_text()
     assert ("You stopped it." in page.get_text()) is (words == "You stopped it.")
+
+
+def test_a_session_that_will_be_stopped_says_when_and_can_be_kept(templates: Environment) -> None:
+    page = BeautifulSoup(
+        templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html=""), "html.parser"
+    )
+    (notice,) = page.select(".nb-notice")
+    assert notice.select_one("time[datetime='2026-11-23T10:00:00+00:00']") is not None
+    assert " ".join(notice.get_text().split()) == "Until Nov 23, 2026, 10:00:00 AM UTC or so. Keep it"
+    form = notice.select_one("form[action='/hub/keep']")
+    assert form is not None
+    assert form.select_one("input[name=server][value=second]") is not None
+    until = [" ".join(element.get_text().split()) for element in page.select(".nb-until")]
+    assert until == [
+        "It may run until Nov 23, 2026, 10:00:00 AM UTC.",
+        "Your quota lasts for another 9.5 hours of this session.",
+    ]
+
+
+def test_a_notice_that_no_button_helps_against_has_none(templates: Environment) -> None:
+    view = replace(HOME_VIEW, running=[replace(RUNNING, notice="At {time}.", stop_at=NOW)])
+    page = templates.get_template("home.html").render(view=view, form=FORM, error_html="")
+    assert "At <time" in page
+    assert "/hub/keep" not in page
+
+
+@pytest.mark.parametrize("may_ask", [True, False])
+def test_the_page_after_a_stop_says_what_to_do_next(templates: Environment, may_ask: bool) -> None:
+    last = {**ENDED_SESSION, "reason": "It was stopped.", "advice": "Your files are kept.", "may_ask": may_ask}
+    templates.globals["last_session"] = lambda _user, _server: last
+    lenient = templates.overlay(undefined=Undefined)
+    page = BeautifulSoup(lenient.get_template("not_running.html").render(**NOT_RUNNING), "html.parser")
+    reason = page.select_one("#end-reason")
+    assert reason is not None
+    assert reason.get_text() == "It was stopped. Your files are kept."
+    assert bool(page.select("main a[href='/hub/ask']")) is may_ask
 
 
 def test_what_others_wrote_is_no_markup(templates: Environment) -> None:

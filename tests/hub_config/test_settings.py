@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from federation.clock import system_clock
 from federation.i18n import use_language
 from federation.settings import BatchSite, KubernetesSite, in_language
 from federation.state import StateFolder
@@ -18,12 +19,43 @@ FILES = Path(__file__).parents[1] / "data" / "config"
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NBFED_CONFIG", "NBFED_HOME", "NBFED_DATABASE_URL"):
+    for name in ("NBFED_CONFIG", "NBFED_HOME", "NBFED_DATABASE_URL", "NBFED_CLOCK_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
 def loaded(file: Path, tmp_path: Path) -> Settings:
     return load(file, StateFolder(tmp_path / "run"))
+
+
+# --- the clock file -----------------------------------------------------------------------------------------
+
+
+def test_without_a_clock_file_time_is_the_machines(tmp_path: Path) -> None:
+    assert loaded(DEMO_FILE, tmp_path).clock() is system_clock
+
+
+def test_a_clock_file_of_the_demo_lies_in_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBFED_CLOCK_FILE", "clock")
+    settings = loaded(DEMO_FILE, tmp_path)
+    assert settings.clock_file == tmp_path / "run" / "clock"
+    settings.state.root.mkdir()
+    settings.clock_file.write_text("-3600")
+    assert 3590 < (system_clock() - settings.clock()()).total_seconds() < 3610
+
+
+def test_a_clock_file_with_nonsense_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBFED_CLOCK_FILE", str(tmp_path / "clock"))
+    (tmp_path / "clock").write_text("soon")
+    with pytest.raises(SettingsError, match="NBFED_CLOCK_FILE names cannot be used"):
+        loaded(DEMO_FILE, tmp_path)
+
+
+def test_production_refuses_a_clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBFED_CLOCK_FILE", "clock")
+    with pytest.raises(SettingsError, match="production mode refuses it"):
+        loaded(FILES / "good-production.yaml", tmp_path)
 
 
 # --- good files ---------------------------------------------------------------------------------------------
@@ -84,9 +116,33 @@ MISTAKES = {
     "address": "11: federation.base_url: string should match pattern '^https?://[^/?#\\s]+/?$' "
     "(it is 'http://127.0.0.1:8000/notebooks')",
     "address-without-such-a-port": "11: federation.base_url: Port out of range 0-65535",
-    "assurance": "4: tiers.T1.assurance: a value was expected before '|'",
-    "assurance-of-an-alternative": "6: tiers.T1.any.1.assurance: a parenthesis is not closed",
+    "affiliation": "4: tiers.T1.affiliation.1: input should be 'faculty', 'student', 'staff', 'alum', 'member', "
+    "'affiliate', 'employee' or 'library-walk-in' (it is 'professor')",
+    "any-namespace-beside-another-provider": "16: identity.providers.1.owns_namespaces: any would let this "
+    "provider hand out what belongs to the others, the operator's role among it; production mode needs its "
+    "namespaces",
+    "assurance": "4: tiers.T1.assurance: character 14: a value was expected before '|'",
+    "assurance-of-an-alternative": "6: tiers.T1.any.1.assurance: character 1: this parenthesis is not closed",
+    "assurance-that-is-a-list": "4: tiers.T1.assurance: ['IAP/medium'] is no assurance expression; a right one "
+    "is IAP/medium | profile/espresso",
+    "assurance-value": "4: tiers.T1.assurance: REFEDS has no value 'IAP/meduim'; did you mean 'IAP/medium'? "
+    "(values of others are written in full)",
+    "assurance-value-of-nobody": "4: tiers.T1.assurance: REFEDS has no value 'LoA#Substantial'; known are "
+    "IAP/low, IAP/medium, IAP/high, IAP/local-enterprise, ID/unique, ID/eppn-unique-no-reassign, "
+    "ID/eppn-unique-reassign-1y, ATP/ePA-1m, ATP/ePA-1d, profile/cappuccino, profile/espresso, version/2 (values "
+    "of others are written in full)",
+    "capability": "4: tiers.T1.communities.0: 'urn:mace:egi.eu:res:notebooks:act:' is no entitlement: one of its "
+    "parts is empty; a right one is urn:mace:egi.eu:group:vo.example.org:role=operator",
     "comment-only": "1: a federation.yaml is a mapping of sections; this is empty",
+    "communities-that-are-a-text": "4: tiers.T1.communities: input should be a valid list (it is "
+    "'urn:mace:egi.eu:group:vo.example.org')",
+    "community": "6: tiers.T1.communities.1: 'vo.example.org' is no entitlement: it names neither a group "
+    "(:group:) nor a resource (:res:); a right one is urn:mace:egi.eu:group:vo.example.org:role=operator",
+    "community-of-an-alternative": "5: tiers.T1.any.0.communities.0: "
+    "'urn:mace:egi.eu:group:vo.example.org:role=member:sub' is no entitlement: only its last part can be a role; "
+    "a right one is urn:mace:egi.eu:group:vo.example.org:role=operator",
+    "community-that-is-a-number": "4: tiers.T1.communities.0: 7 is no text; a right entitlement is "
+    "urn:mace:egi.eu:group:vo.example.org:role=operator",
     "country-that-is-a-boolean": "9: sites.here.country: input should be a valid string (it is False)",
     "demo-sign-in-in-production": "1: identity.providers: production mode refuses the demo sign-in; name one",
     "demo-sign-in-with-a-public-address": "12: federation.base_url: the demo sign-in lets anyone in as anyone, so this "
@@ -94,6 +150,20 @@ MISTAKES = {
     "doubled-key": "10: tiers: this key stands here twice; only one of them would count",
     "doubled-key-inside": "9: flavours.small.weight: this key stands here twice; only one of them would count",
     "empty": "1: a federation.yaml is a mapping of sections; this is empty",
+    "entitlements-of-nobody": [
+        (
+            "5: tiers.T1.any.0.communities.0: no provider speaks for urn:mace:egi.eu, so nobody could have this; "
+            "see owns_namespaces"
+        ),
+        (
+            "22: identity.roles.operator.1: no provider speaks for urn:mace:egi.eu, so nobody could have this; see "
+            "owns_namespaces"
+        ),
+        (
+            "23: identity.roles.site_operator.cloud.0: no provider speaks for urn:mace:egi.eu, so nobody could have "
+            "this; see owns_namespaces"
+        ),
+    ],
     "everything-in-production": [
         "1: identity.providers: production mode refuses the demo sign-in; name one",
         "9: sites.here.kind: production mode refuses local sites",
@@ -124,6 +194,10 @@ MISTAKES = {
     "malformed": "9: this is not YAML: while parsing a flow sequence, expected ',' or ']', but got '}'",
     "name": f"5: flavours.Small_One: string should match pattern {NAME_PATTERN} (it is 'Small_One')",
     "name-that-is-a-number": "9: sites.1: input should be a valid string (it is 1)",
+    "namespace": "15: identity.providers.0.owns_namespaces: 'urn:mace:egi.eu:' is no namespace; a right one is "
+    "urn:mace:example.org",
+    "namespaces-that-are-a-text": "15: identity.providers.0.owns_namespaces: 'urn:mace:example.org' is neither a "
+    "list of namespaces, such as [urn:mace:example.org], nor any",
     "needs-a-later-tier": "4: tiers.T1.needs: T2 does not stand above T1; "
     "tiers are listed from the lowest to the highest",
     "needs-itself": "4: tiers.T1.needs: T1 does not stand above T1; tiers are listed from the lowest to the highest",
@@ -134,11 +208,33 @@ MISTAKES = {
     "no-sites": "8: sites: dictionary should have at least 1 item after validation, not 0",
     "no-such-date": "11: this is not YAML: day is out of range for month",
     "ports": "16: sites.hpc-andes.ports: input should be a valid string (it is 20000)",
+    "provider-twice": "13: identity.providers.1.id: another provider is called check-in, too",
     "provider-without-issuer": "12: identity.providers.0: a generic provider needs an issuer",
+    "provider-without-namespaces": "12: identity.providers.0: a generic provider needs owns_namespaces: the "
+    "entitlements that it speaks for, such as [urn:mace:example.org], [] for none, or any",
     "python": "11: this is not YAML: could not determine a constructor for the tag "
     "'tag:yaml.org,2002:python/object/apply:os.system'",
     "recursion": "11: idle.notice_minutes: input should be a valid integer (it is {'notice_minutes': {...}})",
+    "role": "13: identity.roles.operator.0: 'urn:mace:egi.eu:group:role=operator' is no entitlement: it names no "
+    "group; a right one is urn:mace:egi.eu:group:vo.example.org:role=operator",
+    "role-of-a-site": "12: identity.roles.site_operator.here.0: 'urn:mace:egi.eu:group:caf%E9:role=operator' is "
+    "no entitlement: its percent-encoding is not UTF-8; a right one is "
+    "urn:mace:egi.eu:group:vo.example.org:role=operator",
+    "scope": "16: identity.providers.0.affiliation_scopes: 'staff@example.org' is no domain; a right one is "
+    "example.org",
+    "scopes-that-are-a-text": "16: identity.providers.0.affiliation_scopes: 'example.org' is neither a list of "
+    "domains, such as [example.org], nor home-organisation, nor any",
     "tab": "3: this is not YAML: while scanning for the next token, found character '\\t' that cannot start any token",
+    "terms-of-nobody": [
+        (
+            "3: tiers.T1.terms: there are no terms to accept, so nobody could have this tier; name them in "
+            "federation.terms"
+        ),
+        (
+            "6: tiers.T2.any.0.terms: there are no terms to accept, so nobody could have this tier; name them in "
+            "federation.terms"
+        ),
+    ],
     "text": "1: a federation.yaml is a mapping of sections; this is a str",
     "two-documents": "10: this is not YAML: expected a single document in the stream, but found another document",
     "unknown-flavour": "14: sites.here.flavours.1: there is no flavour 'smal'; did you mean 'small'?",

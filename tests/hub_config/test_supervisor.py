@@ -155,12 +155,14 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         text = DEMO_FILE.read_text()
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-        public, api, hub, sign_in = self.ports = [s.getsockname()[1] for s in sockets]
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
+        public, api, hub, worker, sign_in = self.ports = [s.getsockname()[1] for s in sockets]
         for s in sockets:
             s.close()
         text = text.replace("127.0.0.1:8000", f"127.0.0.1:{public}")
-        text += f"\nlisten: {{proxy_api_port: {api}, hub_port: {hub}, sign_in_port: {sign_in}}}\n"
+        text += (
+            f"\nlisten: {{proxy_api_port: {api}, hub_port: {hub}, worker_port: {worker}, sign_in_port: {sign_in}}}\n"
+        )
         file = folder / "federation.yaml"
         file.write_text(text)
         self.settings = Settings(file=file, yaml=parse(text, str(file)), state=StateFolder(folder / "run"))
@@ -378,7 +380,8 @@ def test_nothing_is_started_while_a_port_is_busy(house: House) -> None:
         (0, "federation.base_url"),
         (1, "listen.proxy_api_port"),
         (2, "listen.hub_port"),
-        (3, "listen.sign_in_port"),
+        (3, "listen.worker_port"),
+        (4, "listen.sign_in_port"),
     ],
 )
 def test_a_busy_port_is_told_with_its_setting(house: House, index: int, setting: str) -> None:
@@ -435,7 +438,7 @@ def test_the_demo_sign_in_runs_only_if_people_sign_in_with_it(house: House) -> N
     provider = "{id: ours, issuer: https://idp.example.org, client_id: us}"
     settings = changed(house.settings, "identity:\n", f"identity:\n  providers: [{provider}]\n")
     assert [child.name for child in children(settings)] == ["proxy", "hub", "worker"]
-    assert len(ports.ports(settings)) == 3
+    assert [port.setting for port in ports.ports(settings)][-1] == "listen.worker_port"
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from tests.support.books import (
     open_books,
     units,
 )
+from tests.support.databases import locked
 
 HOUR, DAY, SECOND = timedelta(hours=1), timedelta(days=1), timedelta(seconds=1)
 LEASE = 45 * MINUTE
@@ -953,7 +954,7 @@ def test_a_database_that_is_away_is_an_outage_and_not_an_answer(books: Books, tm
 def test_a_write_that_takes_too_long_is_an_outage_for_the_next(books: Books) -> None:
     books.grant(units(3600))
     waiting = Database(books.database.url, busy_seconds=0.05)
-    with books.database.write(), pytest.raises(DatabaseUnavailable):
+    with locked(books.database), pytest.raises(DatabaseUnavailable):
         CALLS["reserve"](Ledger(waiting, clock=books.clock), "")
     waiting.dispose()
     assert isinstance(books.reserve(), Admitted)

@@ -87,6 +87,7 @@ def test_a_session_starts_with_the_environment_of_the_hub_and_leaves_its_times(
     assert started["create_time"] == pytest.approx(create_time, abs=0.05)
     assert before < started["started_at"] < started["started_at"] + 0.3 < ended["ended_at"] < after
     assert ended["exit_code"] == 7
+    assert ended["ended_at"] == started["started_at"] + ended["ran_seconds"]
     assert sandbox.seen["argv"] == ["jupyterhub-singleuser", "--debug", "--", "x"]
     assert sandbox.seen["env"]["JUPYTERHUB_API_TOKEN"] == "the-token"
     assert sandbox.seen["env"]["JUPYTERHUB_SERVICE_URL"] == f"http://127.0.0.1:{session['port']}/user/x/"
@@ -110,6 +111,23 @@ def test_a_session_of_five_seconds_is_one_of_five_seconds(hub: Any, launch: Laun
     assert launched.file("ended.json")["ended_at"] - launched.file("started.json")["started_at"] == pytest.approx(
         5, abs=0.3
     )
+
+
+def test_the_length_is_taken_from_a_clock_that_nobody_can_set(sandbox: Any, hub: Any, launch: Launch) -> None:
+    """The launcher's own file, with a time of day that goes back an hour after the start."""
+    stepping = sandbox.folder("stepping") / "sitecustomize.py"
+    stepping.write_text(
+        "import itertools, time\nreal, calls = time.time, itertools.count()\n"
+        "time.time = lambda: real() - 3600 * (next(calls) > 0)\n"
+    )
+    hub.env["STUB"] = "time.sleep(1)"
+    before = time.time()
+    launched = launch(PYTHONPATH=f"{stepping.parent}:{sandbox.root / 'stub'}")
+    assert launched.code() == 0
+    started, ended = launched.file("started.json"), launched.file("ended.json")
+    assert before < started["started_at"] < time.time()
+    assert 1 < ended["ran_seconds"] < time.time() - before
+    assert ended["ended_at"] == started["started_at"] + ended["ran_seconds"]
 
 
 # --- the exchange -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,12 +38,19 @@ NOW = 1_800_000_000.0
 
 
 class Clock:
-    """The machine's clock, with an offset."""
+    """The hub's clock: the machine's, with an offset. What `passes` is time that the whole machine sees pass."""
 
     offset = timedelta()
+    passed = timedelta()
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.offset
+        return datetime.now(UTC) + self.passed + self.offset
+
+    def uptime(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + self.passed.total_seconds()
+
+    def passes(self, seconds: float) -> None:
+        self.passed = timedelta(seconds=seconds)
 
 
 class Place:
@@ -57,7 +65,8 @@ class Place:
 
     def again(self) -> LocalProcesses:
         """The backend as it is after a restart of the hub."""
-        return LocalProcesses(self.sessions, clock=self.clock, account="nobody" if ROOT else None)
+        account = "nobody" if ROOT else None
+        return LocalProcesses(self.sessions, clock=self.clock, account=account, uptime=self.clock.uptime)
 
     def start(self, stub: str = "signal.pause()", **options: Any) -> int:
         self.hub.env["STUB"] = stub
@@ -191,15 +200,15 @@ def test_a_launcher_that_never_says_anything_has_ended(place: Place) -> None:
 def test_a_submission_has_ten_seconds_to_show_itself(place: Place) -> None:
     place.crash_before_launch()
     assert place.observe() == Observation(life=Life.PENDING)
-    place.clock.offset = timedelta(seconds=9)
+    place.clock.passes(9)
     assert place.observe() == Observation(life=Life.PENDING)
-    place.clock.offset = timedelta(seconds=11)
+    place.clock.passes(11)
     assert place.observe() == Observation(life=Life.ENDED)
 
 
 def test_a_slow_launcher_is_pending_for_as_long_as_it_lives(place: Place) -> None:
     place.start(argv_prefix=["/bin/sh", "-c", "sleep 60"])
-    place.clock.offset = timedelta(seconds=60)
+    place.clock.passes(60)
     assert place.observe() == place.again().observe(ATTEMPT) == Observation(life=Life.PENDING)
 
 
@@ -252,12 +261,12 @@ def test_ending_is_by_force_when_patience_is_over(place: Place, frozen: bool) ->
 def test_a_killed_launcher_ended_when_it_was_last_seen(place: Place) -> None:
     pid = place.run()
     place.observe()
-    place.clock.offset = timedelta(seconds=30)
+    place.clock.passes(30)
     last = place.clock()
     assert place.observe().life is Life.RUNNING
     os.kill(pid, signal.SIGKILL)
     place.sandbox.wait(lambda: not place.sandbox.processes(), 2)
-    place.clock.offset = timedelta(seconds=90)
+    place.clock.passes(90)
     ended = place.observe()
     assert (ended.life, ended.estimated, ended.exit_code) == (Life.ENDED, True, -signal.SIGKILL)
     assert ended.ended_at is not None
@@ -297,6 +306,169 @@ def test_only_an_ended_attempt_is_forgotten(place: Place) -> None:
     with pytest.raises(ValueError, match="not ended"):
         place.backend.forget(ATTEMPT)
     assert place.observe().life is Life.RUNNING
+
+
+# --- clocks -------------------------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+
+
+def ran(seen: Observation) -> float:
+    """How long a session ran, in seconds."""
+    assert seen.started_at is not None
+    assert seen.ended_at is not None
+    return (seen.ended_at - seen.started_at).total_seconds()
+
+
+@pytest.mark.parametrize("offset", [-HOUR, HOUR], ids=["an hour behind", "an hour ahead"])
+def test_a_hub_whose_clock_is_not_the_machines_sees_the_times_of_its_own_clock(place: Place, offset: timedelta) -> None:
+    place.clock.offset = offset
+    before = place.clock()
+    place.start("time.sleep(0.5)")
+    running = place.wait_for(Life.RUNNING)
+    ended = place.wait_for(Life.ENDED)
+    assert ended.started_at is not None
+    assert before <= ended.started_at == running.started_at < place.clock()
+    assert (ended.exit_code, ended.estimated) == (0, False)
+    assert ran(ended) == pytest.approx(place.file("ended.json")["ran_seconds"], abs=1e-5)
+
+
+@pytest.mark.parametrize("step", [-HOUR, HOUR, -400 * 24 * HOUR], ids=["an hour back", "an hour ahead", "a year back"])
+@pytest.mark.parametrize("how", ["by itself", "asked", "by force", "launcher killed"])
+def test_the_hubs_clock_is_set_while_a_session_runs_and_its_length_stays_right(
+    place: Place, step: timedelta, how: str
+) -> None:
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if how == "by force" else ""
+    begun = time.monotonic()
+    pid = place.run(f"{ignore}time.sleep({1.5 if how == 'by itself' else 60})")
+    first = place.observe()
+    place.clock.offset = step
+    time.sleep(1.05)  # at most once a second a sight is noted
+    assert place.again().observe(ATTEMPT) == place.observe() == dataclasses.replace(first, life=Life.RUNNING)
+    seen = time.monotonic()
+    if how == "launcher killed":
+        os.kill(pid, signal.SIGKILL)
+    elif how != "by itself":
+        place.backend.end(ATTEMPT, patience_seconds=0.1 if how == "by force" else 5)
+    ended = place.wait_for(Life.ENDED)
+    assert ended.started_at == first.started_at
+    assert ended.estimated is (how == "launcher killed")
+    shortest = 1.0 if how == "launcher killed" else seen - begun - 0.5
+    assert shortest < ran(ended) <= time.monotonic() - begun + 0.01
+    if how in ("by itself", "asked"):
+        assert ran(ended) == pytest.approx(place.file("ended.json")["ran_seconds"], abs=1e-5)
+
+
+def test_the_answer_says_the_time_of_the_sessions_own_clock(place: Place) -> None:
+    place.run()
+    place.clock.offset = -HOUR
+    at = place.observe().at
+    assert at is not None
+    assert abs((at - (place.clock() + HOUR)).total_seconds()) < 1
+
+
+def test_a_session_of_before_the_last_boot_is_measured_by_what_it_wrote(place: Place) -> None:
+    place.start("time.sleep(0.3)")
+    ended = place.wait_for(Life.ENDED)
+    record = place.sessions / ".records" / ATTEMPT
+    content = json.loads(record.read_text())
+    for part in (content, content["launched"], content["start"] or {}):
+        part["boot_id"] = "0" * 36
+    record.write_text(json.dumps(content))
+    if content["start"] is None:
+        place.write("started.json", place.file("started.json") | {"boot_id": "0" * 36})
+    assert place.again().observe(ATTEMPT) == dataclasses.replace(ended, exit_code=0)
+
+
+@pytest.mark.parametrize("said", [None, "soon", -1, True, [], 1e300], ids=repr)
+def test_an_uptime_or_a_length_that_cannot_be_read_is_as_if_it_were_not_there(said: object) -> None:
+    start = session_files.start_in(START | {"started_uptime": said}, ATTEMPT)
+    end = session_files.end_in({"ended_at": 5, "exit_code": 0, "ran_seconds": said})
+    assert start is not None
+    assert end is not None
+    assert (start.started_uptime, end.ran_seconds) == (None, None)
+
+
+@pytest.mark.parametrize("lie", [0, 9e9], ids=["before the submission", "in the future"])
+def test_an_uptime_that_cannot_be_is_not_believed(place: Place, lie: float) -> None:
+    submitted = place.clock()
+    pid = place.start(argv_prefix=["/bin/sh", "-c", "sleep 60"])
+    place.write("started.json", started_json(pid) | {"started_uptime": lie})
+    started_at = place.observe().started_at
+    assert started_at is not None
+    assert abs((started_at - submitted).total_seconds()) < 1
+
+
+@pytest.mark.parametrize("lie", [0, 9e9], ids=["shorter than it was seen", "in the future"])
+def test_a_length_that_cannot_be_is_not_believed(place: Place, lie: float) -> None:
+    place.run()
+    place.clock.passes(50)
+    place.observe()
+    place.backend.end(ATTEMPT, patience_seconds=5)
+    place.write("ended.json", {"ended_at": place.clock().timestamp(), "exit_code": 0, "ran_seconds": lie})
+    ended = place.observe()
+    assert ended.estimated
+    assert 45 < ran(ended) < 60
+
+
+# --- what is left when everything that was written is gone --------------------------------------------------------
+
+
+def wipe(place: Place) -> None:
+    """Remove all that was written about sessions."""
+    for path in place.sessions.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_what_lives_is_listed_whoever_started_it(place: Place) -> None:
+    assert list(place.backend.living()) == []
+    place.run()
+    assert list(place.backend.living()) == list(place.again().living()) == [ATTEMPT]
+    elsewhere = LocalProcesses(place.sandbox.folder("elsewhere"))
+    assert list(elsewhere.living()) == []
+    place.backend.end(ATTEMPT, patience_seconds=5)
+    assert list(place.backend.living()) == []
+
+
+@pytest.mark.parametrize("offset", [timedelta(), -HOUR], ids=["right clock", "an hour behind"])
+def test_a_session_that_runs_is_found_again_although_everything_that_was_written_is_gone(
+    place: Place, offset: timedelta
+) -> None:
+    place.clock.offset = offset
+    pid = place.run()
+    before = place.observe()
+    wipe(place)
+    again = place.again()
+    found = again.observe(ATTEMPT)
+    assert (found.life, found.at is not None) == (Life.RUNNING, True)
+    assert before.started_at is not None
+    assert found.started_at is not None
+    assert abs((found.started_at - before.started_at).total_seconds()) < 0.5
+    assert again.observe(ATTEMPT) == found
+    assert again.start(ATTEMPT, secret="", argv_prefix=[], exchange_url="", env={}, home=Path("/")) == pid
+    ended = again.end(ATTEMPT, patience_seconds=5)
+    assert (ended.life, ended.started_at) == (Life.ENDED, found.started_at)
+    assert not place.sandbox.processes()
+
+
+def test_of_a_session_that_ended_and_of_which_everything_is_gone_nothing_is_known(place: Place) -> None:
+    place.run()
+    place.backend.end(ATTEMPT, patience_seconds=5)
+    wipe(place)
+    assert place.again().observe(ATTEMPT) == Observation(life=Life.ENDED)
+
+
+def test_a_running_session_whose_own_folder_is_gone_is_charged_up_to_its_last_sight(place: Place) -> None:
+    pid = place.run()
+    running = place.observe()
+    shutil.rmtree(place.folder)
+    place.clock.passes(30)
+    assert place.observe() == dataclasses.replace(running, host=None, port=None)
+    os.kill(pid, signal.SIGKILL)
+    place.sandbox.wait(lambda: not place.sandbox.processes(), 2)
+    ended = place.observe()
+    assert (ended.life, ended.estimated) == (Life.ENDED, True)
+    assert 30 <= ran(ended) < 31
 
 
 # --- who it runs as, and what it gets -----------------------------------------------------------------------------
@@ -423,7 +595,7 @@ def test_only_the_very_process_is_the_session(place: Place, other: dict[str, Any
 
 def test_an_end_before_it_was_last_seen_is_not_believed(place: Place) -> None:
     place.run()
-    place.clock.offset = timedelta(seconds=50)
+    place.clock.passes(50)
     running = place.observe()
     ended = place.backend.end(ATTEMPT, patience_seconds=5)
     assert ended.estimated

@@ -10,6 +10,7 @@ from sqlalchemy import delete
 
 from federation.database import Database
 from federation.errors import DATABASE_AWAY, Failure
+from federation.leader import LeadershipLost
 from federation.persons import Facts, Person, PersonTable, remember
 from quota.amounts import from_unit_hours
 from quota.settings import DefaultGrant
@@ -126,6 +127,21 @@ STOPPED = {"end_reason": EndReason.STOPPED}
         pytest.param(situation(**WAITING), Decision.WAIT, id="not-exchanged-and-the-hub-is-at-it"),
         pytest.param(situation(**WAITING, hub_has_it=None), Decision.WAIT, id="not-exchanged-and-the-hub-is-away"),
         pytest.param(situation(hub_has_it=False), Decision.WAIT, id="exchanged-but-not-at-the-hub"),
+        pytest.param(
+            situation(hub_has_it=False, missing_since=NOW - 10 * MINUTE), Decision.WAIT, id="missing-for-just-ten-minutes"
+        ),
+        pytest.param(
+            situation(hub_has_it=False, missing_since=NOW - 10 * MINUTE - TICK), Decision.END_LOST,
+            id="missing-for-too-long",
+        ),
+        pytest.param(
+            situation(hub_has_it=False, missing_since=NOW - HOUR, lease_until=NOW), Decision.END_LOST,
+            id="missing-is-not-renewed-for-ever",
+        ),
+        pytest.param(
+            situation(Life.UNKNOWN, hub_has_it=False, missing_since=NOW - HOUR), Decision.MARK_UNKNOWN,
+            id="missing-and-cannot-be-asked",
+        ),
         pytest.param(
             situation(**WAITING, hub_has_it=False, created_at=NOW - 10 * MINUTE - TICK), Decision.END_DIRECTLY,
             id="not-taken-up-for-too-long",
@@ -627,6 +643,160 @@ def test_a_session_that_does_not_end_is_tried_again_and_not_settled(house: Insta
     assert house.books.row(session.attempt).state == "settled"
 
 
+def test_an_exchanged_session_that_the_hub_does_not_know_any_more_is_ended_with_that_reason(
+    house: Installation, ana: Person
+) -> None:
+    """Its start could not be made again: sign-in at it would fail. Nobody can reach it, and it would never be idle."""
+    session, upkeep = house.run(ana), house.upkeep()
+    del house.servers.servers[session.server]
+    for _ in range(11):
+        assert [decision for _, decision in upkeep.run_once()] == [Decision.WAIT]
+        house.clock.move(MINUTE)
+    assert [decision for _, decision in upkeep.run_once()] == [Decision.END_LOST]
+    assert house.backend.ended == [(session.attempt, 7)]
+    assert house.again(session).end_reason is EndReason.LOST
+    assert house.books.row(session.attempt).charged == units(11 * 60)
+
+
+@pytest.mark.parametrize("hub", ["knows-it-again", "is-away"])
+def test_a_hub_that_did_not_know_a_session_for_a_while_gets_its_time_anew(
+    house: Installation, ana: Person, hub: str
+) -> None:
+    session, upkeep = house.run(ana), house.upkeep()
+    activity = house.servers.servers.pop(session.server)
+    for minute in range(18):
+        house.servers.away = minute == 9 and hub == "is-away"
+        if minute == 9 and hub == "knows-it-again":
+            house.servers.servers[session.server] = activity
+        assert [decision for _, decision in upkeep.run_once()] == [Decision.WAIT]
+        house.servers.servers.pop(session.server, None)
+        house.clock.move(MINUTE)
+    assert house.again(session).end_reason is None
+
+
+# clocks
+
+
+def test_a_clock_that_is_set_back_makes_no_lease_longer(house: Installation, ana: Person) -> None:
+    session, upkeep = house.run(ana), house.upkeep()
+    house.clock.move(-HOUR)
+    house.backend.ahead = HOUR
+    house.servers.servers[session.server] = house.backend.time()
+    for _ in range(8):
+        assert [decision for _, decision in upkeep.run_once()] in ([Decision.WAIT], [Decision.RENEW])
+        house.clock.move(10 * MINUTE)
+    assert house.books.row(session.attempt).lease_until > house.backend.time()
+    assert house.books.row(session.attempt).amount < units(80 * 60 + 2700 + 1)
+    house.backend.is_over(session.attempt)
+    upkeep.run_once()
+    assert house.books.row(session.attempt).charged == units(80 * 60)
+    assert house.again(session).end_reason is EndReason.EXITED
+
+
+def test_a_session_that_is_used_is_not_idle_because_a_clock_was_set_back(house: Installation, ana: Person) -> None:
+    """What JupyterHub calls the last activity is on the clock that was set."""
+    session, upkeep = house.run(ana), house.upkeep()
+    house.clock.move(-3 * HOUR)
+    house.backend.ahead = 3 * HOUR
+    for _ in range(12):
+        house.servers.servers[session.server] = house.clock()
+        upkeep.run_once()
+        house.clock.move(10 * MINUTE)
+    assert house.again(session).end_reason is None
+
+
+def test_a_clock_that_is_set_back_during_a_stop_gives_the_hub_its_time_anew_and_no_more(
+    house: Installation, ana: Person
+) -> None:
+    session, upkeep = house.run(ana), house.upkeep()
+    house.sessions.ending(session.attempt, EndReason.STOPPED)
+    upkeep.run_once()
+    house.clock.move(-HOUR)
+    house.backend.ahead = HOUR
+    assert [decision for _, decision in upkeep.run_once()] == [Decision.WAIT]
+    house.clock.move(30 * SECOND)
+    assert [decision for _, decision in upkeep.run_once()] == [Decision.WAIT]
+    house.clock.move(SECOND)
+    assert [decision for _, decision in upkeep.run_once()] == [Decision.END_DIRECTLY]
+
+
+# silence
+
+
+def test_a_silent_site_is_an_error_once_when_its_patience_is_over_and_when_it_answers_all_goes_on(
+    house: Installation, ana: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, other = house.run(ana), house.run(house.member("anna"))
+    upkeep = house.upkeep()
+    house.backend.silent = True
+    levels = []
+    with caplog.at_level(logging.INFO, logger="nbfed.worker"):
+        for _ in range(13):
+            upkeep.run_once()
+            levels.append([record.levelname for record in caplog.records])
+            house.clock.move(MINUTE)
+    assert levels[9] == []
+    assert levels[10] == levels[12] == ["ERROR"]
+    assert "silent about 2 session(s) for 10 minutes" in caplog.text
+    assert house.registry.get_sample_value("nbfed_silent_sessions", {"site": "here"}) == 2
+    assert house.registry.get_sample_value("nbfed_unknown_observations_total", {"site": "here"}) == 26
+    assert {house.books.row(one.attempt).state for one in (session, other)} == {"unknown"}
+    house.backend.silent = False
+    with caplog.at_level(logging.INFO, logger="nbfed.worker"):
+        upkeep.run_once()
+    assert caplog.records[-1].levelname == "INFO"
+    assert house.registry.get_sample_value("nbfed_silent_sessions", {"site": "here"}) == 0
+    assert house.books.row(session.attempt).state == "running"
+    house.backend.is_over(session.attempt)
+    upkeep.run_once()
+    assert house.books.row(session.attempt).charged == units(13 * 60)
+
+
+def test_a_hold_that_is_unknown_already_is_not_written_again(house: Installation, ana: Person) -> None:
+    house.run(ana)
+    house.backend.silent = True
+    pass_once(house)
+    before = house.books.dump()
+    assert pass_once(house) == [Decision.MARK_UNKNOWN]
+    assert house.books.dump() == before
+
+
+# who leads, and numbers
+
+
+def test_a_worker_that_does_not_lead_any_more_stops_between_two_sessions(house: Installation, ana: Person) -> None:
+    sessions = [house.run(house.member(f"p{number}")) for number in range(3)]
+    for session in sessions:
+        house.backend.is_over(session.attempt)
+    steps = []
+
+    def guard() -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            raise LeadershipLost
+
+    with pytest.raises(LeadershipLost):
+        house.upkeep(guard=guard).run_once()
+    assert [house.books.row(session.attempt).state for session in sessions] == ["settled", "running", "running"]
+
+
+def test_renewals_and_settlements_are_counted_by_how_they_went(database: Database) -> None:
+    house = with_hours(database, 1)
+    session, upkeep = house.run(only_person(house)), house.upkeep()
+    for minutes in (30, 30, 1):
+        house.clock.move(minutes * MINUTE)
+        house.servers.servers[session.server] = house.clock()
+        upkeep.run_once()
+    house.backend.is_over(session.attempt)
+    upkeep.run_once()
+    counted = {
+        outcome: house.registry.get_sample_value("nbfed_renewals_total", {"outcome": outcome})
+        for outcome in ("renewed", "short", "refused")
+    }
+    assert counted == {"renewed": 0, "short": 1, "refused": 1}
+    assert house.registry.get_sample_value("nbfed_settlements_total", {"source": "launcher"}) == 1
+
+
 # all of them
 
 
@@ -651,55 +821,6 @@ def test_sessions_and_holds_of_another_hub_are_its_own_workers(house: Installati
     assert pass_once(house) == []
     assert house.books.dump() == before
     assert [decision for _, decision in house.upkeep(hub="other").run_once()] == [Decision.CLOSE]
-
-
-# holds without a session
-
-
-def test_a_hold_whose_attempt_was_refused_although_it_was_reserved_is_released(
-    house: Installation, ana: Person
-) -> None:
-    """The books had committed, but the answer was lost, and the attempt ended as refused."""
-    session = house.intend(ana)
-    house.admission.reserve(session.attempt, ana, session.server, wish_of(session), "here")
-    house.sessions.ending(session.attempt, EndReason.REFUSED, "database-away")
-    house.sessions.ended(session.attempt, started_at=None, ended_at=house.clock())
-    pass_once(house)
-    assert house.books.row(session.attempt).state == "released"
-    assert house.again(session).end_reason is EndReason.REFUSED
-
-
-def test_a_hold_whose_session_ended_without_being_settled_is_settled_by_the_backends_times(
-    house: Installation, ana: Person
-) -> None:
-    session = house.run(ana)
-    house.clock.move(10 * MINUTE)
-    house.backend.is_over(session.attempt)
-    house.sessions.ended(session.attempt, started_at=START, ended_at=house.clock())
-    house.clock.move(DAY)
-    pass_once(house)
-    assert house.books.row(session.attempt).charged == units(600)
-    assert house.servers.asked == []
-
-
-def test_a_hold_whose_ended_session_cannot_be_asked_about_waits(house: Installation, ana: Person) -> None:
-    session = house.run(ana)
-    house.sessions.ended(session.attempt, started_at=START, ended_at=START)
-    house.backend.silent = True
-    house.clock.move(DAY)
-    pass_once(house)
-    assert house.books.row(session.attempt).state == "running"
-
-
-def test_a_hold_that_nothing_belongs_to_is_given_back_at_the_end_of_its_lease(house: Installation, ana: Person) -> None:
-    house.admission.give_default(ana)
-    hold = house.books.hold(owner_of(ana), hub=HUB)
-    house.clock.move(LEASE - SECOND)
-    pass_once(house)
-    assert house.books.row(hold).state == "held"
-    house.clock.move(SECOND)
-    pass_once(house)
-    assert house.books.row(hold).state == "expired"
 
 
 # the end of the service

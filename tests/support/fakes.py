@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from federation.database import Database
 from federation.ids import new_id
 from federation.persons import Person
@@ -15,6 +17,9 @@ from spawners.admission import Admission, Policy
 from spawners.backends.base import Life, Observation
 from spawners.backends.child import Child
 from spawners.context import SiteBackend
+from spawners.memberships import Memberships
+from spawners.metrics import WorkerMetrics
+from spawners.reconciler import Reconciler
 from spawners.sessions import Server, Session, Sessions
 from spawners.upkeep import Rules, Upkeep
 from tests.support.books import Books, open_books
@@ -59,7 +64,9 @@ class FakeBackend:
     Parameters
     ----------
     clock
-        Whose time it writes down.
+        The hub's.
+    ahead
+        By how much its own clock is ahead of that: the hub's was set back.
     seen
         What it says of each attempt; of others, that they never came to be.
     silent
@@ -73,6 +80,7 @@ class FakeBackend:
     """
 
     clock: Callable[[], datetime]
+    ahead: timedelta = timedelta()
     seen: dict[str, Observation] = field(default_factory=dict)
     silent: bool = False
     stubborn: bool = False
@@ -81,13 +89,13 @@ class FakeBackend:
 
     def runs(self, attempt: str) -> None:
         """It runs since now."""
-        self.seen[attempt] = Observation(life=Life.RUNNING, started_at=self.clock(), host="127.0.0.1", port=4321)
+        self.seen[attempt] = Observation(life=Life.RUNNING, started_at=self.time(), host="127.0.0.1", port=4321)
 
     def is_over(self, attempt: str, *, exit_code: int = 0, estimated: bool = False) -> None:
         """It ended by itself just now."""
         before = self.seen[attempt]
         self.seen[attempt] = Observation(
-            life=Life.ENDED, started_at=before.started_at, ended_at=self.clock(), exit_code=exit_code,
+            life=Life.ENDED, started_at=before.started_at, ended_at=self.time(), exit_code=exit_code,
             estimated=estimated,
         )  # fmt: skip
 
@@ -95,7 +103,14 @@ class FakeBackend:
         self.on_observe(attempt)
         if self.silent:
             return Observation(life=Life.UNKNOWN)
-        return self.seen.get(attempt, Observation(life=Life.ENDED))
+        return replace(self.seen.get(attempt, Observation(life=Life.ENDED)), at=self.time())
+
+    def time(self) -> datetime:
+        """What its own clock says."""
+        return self.clock() + self.ahead
+
+    def living(self) -> list[str]:
+        return [attempt for attempt, seen in self.seen.items() if seen.life in (Life.RUNNING, Life.PENDING)]
 
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:
         self.ended.append((attempt, patience_seconds))
@@ -168,14 +183,30 @@ class Installation:
         self.backend = FakeBackend(self.clock)
         self.servers = FakeHubServers()
         self.rules = Rules(lease=LEASE, idle_stop=timedelta(hours=1))
+        self.registry = CollectorRegistry()
+        self.metrics = WorkerMetrics(self.registry, ("here",))
 
-    def upkeep(self, *, hub: str = HUB) -> Upkeep:
+    def upkeep(
+        self, *, hub: str = HUB, memberships: Memberships | None = None, guard: Callable[[], None] = lambda: None
+    ) -> Upkeep:
         """A worker that was just started."""
-        site = SiteBackend(asks=self.backend, child_class=Child, child_arguments=lambda _: {}, stop_seconds=7)
         return Upkeep(
             hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, admission=self.admission,
-            backends={"here": site}, servers=self.servers, rules=self.rules, clock=self.clock,
+            backends=self.backends, servers=self.servers, rules=self.rules, clock=self.clock, memberships=memberships,
+            metrics=self.metrics, guard=guard,
         )  # fmt: skip
+
+    def reconciler(self, *, hub: str = HUB, guard: Callable[[], None] = lambda: None) -> Reconciler:
+        """The slower look of a worker that was just started."""
+        return Reconciler(
+            hub=hub, database=self.database, sessions=self.sessions, ledger=self.ledger, backends=self.backends,
+            clock=self.clock, metrics=self.metrics, guard=guard,
+        )  # fmt: skip
+
+    @property
+    def backends(self) -> dict[str, SiteBackend]:
+        site = SiteBackend(asks=self.backend, child_class=Child, child_arguments=lambda _: {}, stop_seconds=7)
+        return {"here": site}
 
     def member(self, name: str = "ana") -> Person:
         """Somebody of tier T1 who signed in."""

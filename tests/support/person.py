@@ -21,8 +21,9 @@ class Person:
     def __init__(self, base_url: str, *, language: str = "en") -> None:
         self.base_url = base_url
         self.client = httpx.Client(
-            follow_redirects=True, timeout=60, trust_env=False, headers={"Accept-Language": language}
-        )
+            follow_redirects=True, timeout=60, trust_env=False, headers={"Accept-Language": language},
+            event_hooks={"response": [self._loopback_is_secure]},
+        )  # fmt: skip
 
     def sign_in(self, persona: str) -> "Person":
         """Go to the hub, be sent to the sign-in page, choose a persona."""
@@ -33,6 +34,13 @@ class Person:
         assert answer.status_code == 200, answer.text[:2000]
         assert answer.url.path == "/hub/home", answer.url
         return self
+
+    def sign_in_with_password(self, user: str, *, page: str = "hub/home", password: str = "password") -> httpx.Response:
+        """Go to a page of the hub, be sent to Keycloak, and fill in its form; the answer at the end of the way."""
+        asked = self.client.get(self.base_url + page)
+        form = BeautifulSoup(asked.text, "html.parser").select_one("#kc-form-login")
+        assert form is not None, (asked.url, asked.text[:2000])
+        return self.client.post(str(form["action"]), data={"username": user, "password": password})
 
     @property
     def user_name(self) -> str:
@@ -72,7 +80,7 @@ class Person:
 
     def stop(self, server: str = "") -> httpx.Response:
         """Stop a session by the button on the home page."""
-        return self.submit(self.home(), f'.nb-session[data-server="{server}"] form')
+        return self.submit(self.home(), f'.nb-session[data-server="{server}"] form[action$="stop"]')
 
     def status(self, server: str = "") -> dict[str, Any]:
         """What the waiting page asks for."""
@@ -111,6 +119,11 @@ class Person:
         """The Cookie header that a browser would send to an address."""
         request = self.client.build_request("GET", url)
         return request.headers.get("cookie", "")
+
+    def _loopback_is_secure(self, _response: httpx.Response) -> None:
+        """Browsers send cookies that want https to loopback as well."""
+        for cookie in self.client.cookies.jar:
+            cookie.secure = False
 
     def _xsrf(self) -> str:
         return next((c.value or "" for c in self.client.cookies.jar if c.name == "_xsrf" and c.path == "/hub/"), "")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 import psutil
 import yaml
 
+from federation.clock import CLOCK_FILE, FileClock, set_clock_file
 from federation.state import StateFolder
 from hub_config.settings import DEMO_FILE, Settings, load
 from hub_config.wiring import House, house
@@ -40,9 +42,9 @@ def free_ports(count: int) -> list[int]:
 def demo_yaml(**changes: Any) -> dict[str, Any]:
     """The demo's federation.yaml with free ports; `changes` replace keys of its sections."""
     content: dict[str, Any] = yaml.safe_load(DEMO_FILE.read_text())
-    public, api, hub, sign_in = free_ports(4)
+    public, api, hub, worker, sign_in = free_ports(5)
     content["federation"]["base_url"] = f"http://127.0.0.1:{public}"
-    content["listen"] = {"proxy_api_port": api, "hub_port": hub, "sign_in_port": sign_in}
+    content["listen"] = {"proxy_api_port": api, "hub_port": hub, "worker_port": worker, "sign_in_port": sign_in}
     content["worker"] = {"interval_seconds": 1}
     for section, values in changes.items():
         content.setdefault(section, {}).update(values)
@@ -67,8 +69,17 @@ class Service:
     def house(self) -> House:
         """Ledger, sessions and so on of this installation, for looking at the books."""
         if self._house is None:
-            self._house = house(self.settings, actor="test")
+            self._house = house(self.settings, actor="test", clock=FileClock(self.clock_file))
         return self._house
+
+    @property
+    def clock_file(self) -> Path:
+        """What all its processes read the time from."""
+        return self.state.root / "clock"
+
+    def set_clock(self, offset: timedelta) -> None:
+        """Set the clock of all its processes so far from the machine's. The machine's own runs on."""
+        set_clock_file(self.clock_file, offset)
 
     @property
     def pid(self) -> int:
@@ -78,6 +89,8 @@ class Service:
     def environment(self) -> dict[str, str]:
         """What its processes see."""
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "NBFED_ENVIRONMENTS")}
+        if self.settings.yaml.federation.mode == "demo":
+            kept[CLOCK_FILE] = self.clock_file.name
         return {**kept, "NBFED_HOME": str(self.state.root), "NBFED_CONFIG": str(self.file)}
 
     def start(self) -> None:
@@ -130,11 +143,12 @@ class Service:
 
     def child(self, name: str) -> psutil.Process:
         """The process that the supervisor keeps under this name."""
-        words = {"hub": "jupyterhub_config.py", "worker": "worker", "proxy": "configurable-http-proxy",
-                 "sign-in": "demo-sign-in"}[name]  # fmt: skip
+        # Names of files, or whole words: folders may have these names, too.
+        mark = {"hub": "jupyterhub_config.py", "worker": "worker", "proxy": "configurable-http-proxy",
+                "sign-in": "demo-sign-in"}[name]  # fmt: skip
         for process in psutil.Process(self.pid).children():
             with contextlib.suppress(psutil.Error):
-                if any(words in word for word in process.cmdline()):
+                if any(mark == Path(word).name for word in process.cmdline()):
                     return process
         raise AssertionError(f"no {name} is running")
 

@@ -1,15 +1,24 @@
 """Assurance expressions: `&` before `|`, parentheses, and what is said about a text that is none."""
 
-import contextlib
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetting.assurance import AllOf, AnyOf, AssuranceError, Expression, Value, holds, parse
+from vetting.assurance import (
+    REFEDS,
+    REFEDS_NAMES,
+    AllOf,
+    AnyOf,
+    AssuranceError,
+    Expression,
+    Value,
+    holds,
+    parse,
+    values,
+)  # fmt: skip
 
-REFEDS = "https://refeds.org/assurance/"
 A, B, C = (Value(REFEDS + letter) for letter in "ABC")
 
 
@@ -37,6 +46,8 @@ A, B, C = (Value(REFEDS + letter) for letter in "ABC")
             id="the-one-of-the-documentation",
         ),
         pytest.param("https://aai.egi.eu/LoA#Substantial", Value("https://aai.egi.eu/LoA#Substantial"), id="full-address"),
+        pytest.param("urn:mace:example.org:iap:silver", Value("urn:mace:example.org:iap:silver"), id="urn"),
+        pytest.param("(" * 50 + "A" + ")" * 50, A, id="fifty-parentheses"),
         pytest.param(REFEDS + "IAP/low", Value(REFEDS + "IAP/low"), id="full-address-of-refeds"),
     ],
 )  # fmt: skip
@@ -47,23 +58,26 @@ def test_expressions_are_read(text: str, expected: Expression) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("", "a value was expected at the end", id="empty"),
-        pytest.param("   ", "a value was expected at the end", id="blank"),
-        pytest.param("A &", "a value was expected at the end", id="nothing-after-and"),
-        pytest.param("A | ", "a value was expected at the end", id="nothing-after-or"),
-        pytest.param("& A", "a value was expected before '&'", id="nothing-before-and"),
-        pytest.param("| A", "a value was expected before '|'", id="nothing-before-or"),
-        pytest.param("A & | B", "a value was expected before '|'", id="two-operators"),
-        pytest.param("A && B", "a value was expected before '&'", id="doubled-operator"),
-        pytest.param("(A", "a parenthesis is not closed", id="not-closed"),
-        pytest.param("((A) | B", "a parenthesis is not closed", id="outer-not-closed"),
-        pytest.param("(", "a value was expected at the end", id="only-opened"),
-        pytest.param("A)", "')' was not expected in 'A)'", id="not-opened"),
-        pytest.param(")", "a value was expected before ')'", id="only-closed"),
-        pytest.param("()", "a value was expected before ')'", id="empty-parentheses"),
-        pytest.param("A B", "'B' was not expected in 'A B'", id="no-operator"),
-        pytest.param("A (B)", "'(' was not expected in 'A (B)'", id="no-operator-before-a-parenthesis"),
-        pytest.param("(A B)", "a parenthesis is not closed", id="no-operator-inside"),
+        pytest.param("", "character 1: a value was expected, but the text ends", id="empty"),
+        pytest.param("   ", "character 1: a value was expected, but the text ends", id="blank"),
+        pytest.param("A &", "character 4: a value was expected, but the text ends", id="nothing-after-and"),
+        pytest.param("A | ", "character 4: a value was expected, but the text ends", id="nothing-after-or"),
+        pytest.param("& A", "character 1: a value was expected before '&'", id="nothing-before-and"),
+        pytest.param("| A", "character 1: a value was expected before '|'", id="nothing-before-or"),
+        pytest.param("A & | B", "character 5: a value was expected before '|'", id="two-operators"),
+        pytest.param("A && B", "character 4: a value was expected before '&'", id="doubled-operator"),
+        pytest.param("(A", "character 1: this parenthesis is not closed", id="not-closed"),
+        pytest.param("((A) | B", "character 1: this parenthesis is not closed", id="outer-not-closed"),
+        pytest.param("(", "character 2: a value was expected, but the text ends", id="only-opened"),
+        pytest.param("A)", "character 2: this parenthesis was not opened", id="not-opened"),
+        pytest.param(")", "character 1: a value was expected before ')'", id="only-closed"),
+        pytest.param("()", "character 2: a value was expected before ')'", id="empty-parentheses"),
+        pytest.param("A B", "character 3: '&' or '|' was expected before 'B'", id="no-operator"),
+        pytest.param("A (B)", "character 3: '&' or '|' was expected before '('", id="no-operator-before-a-parenthesis"),
+        pytest.param("A | (B & (C)", "character 5: this parenthesis is not closed", id="which-one-is-not-closed"),
+        pytest.param("(" * 51 + "A", "character 51: more than 50 parentheses in each other", id="too-deep"),
+        pytest.param("(" * 100_000, "character 51: more than 50 parentheses in each other", id="far-too-deep"),
+        pytest.param("(A B)", "character 4: '&' or '|' was expected before 'B'", id="no-operator-inside"),
     ],
 )
 def test_what_is_no_expression_is_said(text: str, message: str) -> None:
@@ -72,7 +86,7 @@ def test_what_is_no_expression_is_said(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "values", "expected"),
+    ("text", "held", "expected"),
     [
         pytest.param("IAP/medium", {REFEDS + "IAP/medium"}, True, id="has-it"),
         pytest.param("IAP/medium", {REFEDS + "IAP/low"}, False, id="has-another"),
@@ -85,8 +99,8 @@ def test_what_is_no_expression_is_said(text: str, message: str) -> None:
         pytest.param("(A | B) & C", {A.uri}, False, id="parentheses-count"),
     ],
 )
-def test_whether_somebody_meets_an_expression(text: str, values: set[str], expected: bool) -> None:
-    assert holds(parse(text), values) is expected
+def test_whether_somebody_meets_an_expression(text: str, held: set[str], expected: bool) -> None:
+    assert holds(parse(text), held) is expected
 
 
 LETTERS = "ABCDE"
@@ -111,7 +125,49 @@ def test_it_agrees_with_python_about_any_expression(text: str, held: set[str]) -
     assert holds(parse(text), {REFEDS + letter for letter in held}) is bool(truth)
 
 
+EXPRESSIONS = st.recursive(
+    st.sampled_from([*map(Value, ("https://aai.egi.eu/LoA#Low", "urn:mace:x", "http://x")), A, B, C]),
+    lambda inner: st.builds(
+        lambda kind, parts: kind(tuple(parts)),
+        st.sampled_from([AllOf, AnyOf]),
+        st.lists(inner, min_size=2, max_size=3),
+    ),
+    max_leaves=15,
+)
+
+
+@given(EXPRESSIONS)
+def test_what_is_written_is_read_back(expression: Expression) -> None:
+    assert parse(str(expression)) == expression
+
+
+@given(UNGROUPED)
+def test_what_is_read_and_written_is_the_same_expression(text: str) -> None:
+    expression = parse(text)
+    assert str(parse(str(expression))) == str(expression)
+    assert parse(str(expression)) == expression
+
+
+@pytest.mark.parametrize("name", REFEDS_NAMES)
+def test_names_of_refeds_are_short_and_long(name: str) -> None:
+    assert parse(name) == parse(REFEDS + name) == Value(REFEDS + name)
+    assert str(parse(REFEDS + name)) == name
+
+
+def test_an_expression_is_written_with_no_more_parentheses_than_it_needs() -> None:
+    assert str(parse("((A) & (B)) | (C)")) == "A & B | C"
+    assert str(parse("(A|B) & C")) == "(A | B) & C"
+
+
+def test_the_values_that_an_expression_asks_about() -> None:
+    assert values(parse("A & (B | A)")) == (A.uri, B.uri)
+
+
 @given(st.text(st.sampled_from("AB&|() ")))
-def test_any_other_text_is_an_assurance_error(text: str) -> None:
-    with contextlib.suppress(AssuranceError):
+def test_any_other_text_is_an_error_that_names_a_place_in_it(text: str) -> None:
+    try:
         parse(text)
+    except AssuranceError as error:
+        found = re.match(r"character (\d+): ", str(error))
+        assert found
+        assert 1 <= int(found[1]) <= len(text) + 1

@@ -24,12 +24,13 @@ CLAIMS: dict[str, Any] = {
     "name": "Inês Carvalho",
     "preferred_username": "icarvalho",
     "email": "ines@serraclara.example.org",
+    "schac_home_organization": "serraclara.example.org",
     "eduperson_entitlement": [GROUP, ROLE],
     "eduperson_scoped_affiliation": ["faculty@serraclara.example.org", "member@serraclara.example.org"],
     "eduperson_assurance": ["https://aai.egi.eu/LoA#Substantial"],
     "acr": "https://refeds.org/profile/mfa",
 }
-"""As Check-in says them in userinfo."""
+"""As Check-in says them in userinfo, and the home organisation as other proxies say it."""
 
 
 def identity(claims: Any, **options: Any) -> Identity:
@@ -64,9 +65,10 @@ def test_the_claims_of_check_in() -> None:
 
 @pytest.mark.parametrize("persona", PERSONAS, ids=lambda persona: persona.key)
 def test_everything_about_the_personas_is_understood(persona: Any) -> None:
-    found = identity(persona.claims, owns_namespaces=())
+    found = identity(persona.claims, owns_namespaces="any")
     assert found.subject == persona.subject
     assert found.facts.memberships == persona.entitlements
+    assert found.facts.unchecked_affiliations == ()
     assert found.facts.not_understood == ()
 
 
@@ -212,8 +214,8 @@ def test_both_names_of_the_claim_count_and_doubles_count_once() -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        pytest.param(f"{EGI}:res:cloud:act:create#x", f"{EGI}:res:cloud:act:create#x", id="capability"),
-        pytest.param(f"{EGI}:aai.egi.eu:member@vo", f"{EGI}:aai.egi.eu:member@vo", id="legacy"),
+        pytest.param(f"{EGI}:res:cloud:act:", f"{EGI}:res:cloud:act:", id="capability-without-actions"),
+        pytest.param(f"{EGI}:aai.egi.eu:rcauth", f"{EGI}:aai.egi.eu:rcauth", id="obsolete"),
         pytest.param(f"{GROUP}\n{ROLE}", f"{GROUP}\\x0a{ROLE}"[:80], id="line-break"),
         pytest.param(f"{EGI}:group:\x1b[2J", f"{EGI}:group:\\x1b[2J", id="terminal-escape"),
         pytest.param(f"{EGI}:group:\ud800", f"{EGI}:group:\\xd800", id="lone-surrogate"),
@@ -244,9 +246,63 @@ def test_a_role_in_a_namespace_that_the_provider_does_not_own_is_not_held(foreig
     assert found.not_understood in ((), (EGI,))
 
 
-def test_a_provider_without_namespaces_may_speak_for_all() -> None:
-    value = "urn:geant:helmholtz.de:group:KIT"
-    assert identity({"voperson_id": "x", "entitlements": [value]}, owns_namespaces=()).facts.memberships == (value,)
+@pytest.mark.parametrize(
+    ("owns_namespaces", "expected"),
+    [
+        pytest.param((), [], id="none"),
+        pytest.param((EGI,), [0, 1, 2], id="one"),
+        pytest.param((f"{EGI}:group:vo.example.org",), [0], id="one-community"),
+        pytest.param((EGI, "urn:geant:helmholtz.de"), [0, 1, 2, 3], id="two"),
+        pytest.param("any", [0, 1, 2, 3], id="any"),
+    ],
+)
+def test_a_provider_speaks_for_its_namespaces_and_for_no_other(owns_namespaces: Any, expected: list[int]) -> None:
+    values = [
+        f"{EGI}:group:vo.example.org:role=member",
+        f"{EGI}:res:cloud:act:create",
+        f"{EGI}:aai.egi.eu:vm_operator@vo.example.org",
+        "urn:geant:helmholtz.de:group:KIT",
+    ]
+    found = identity({"voperson_id": "x", "entitlements": values}, owns_namespaces=owns_namespaces).facts
+    assert found.memberships == tuple(values[index] for index in expected)
+    assert found.not_understood == ()
+
+
+# --- affiliations -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scopes", "home", "affiliation", "counts"),
+    [
+        pytest.param("home-organisation", "a.org", "staff@a.org", True, id="home-organisation"),
+        pytest.param("home-organisation", "A.org", "staff@a.ORG", True, id="capitals-do-not-matter"),
+        pytest.param("home-organisation", "a.org", "staff@physics.a.org", True, id="below-the-home-organisation"),
+        pytest.param("home-organisation", "physics.a.org", "staff@a.org", False, id="above-the-home-organisation"),
+        pytest.param("home-organisation", "a.org", "staff@b.org", False, id="another-organisation"),
+        pytest.param("home-organisation", "a.org", "staff@xa.org", False, id="a-name-that-ends-like-it"),
+        pytest.param("home-organisation", "", "staff@a.org", False, id="home-organisation-not-said"),
+        pytest.param("home-organisation", ["a.org"], "staff@a.org", False, id="home-organisation-is-a-list"),
+        pytest.param("home-organisation", "org", "staff@a.org", False, id="a-top-level-domain-vouches-for-nothing"),
+        pytest.param("home-organisation", ".org", "staff@a.org", False, id="nor-with-a-dot"),
+        pytest.param("home-organisation", "a.org", "staff", False, id="no-scope"),
+        pytest.param("home-organisation", "a.org", "staff@", False, id="empty-scope"),
+        pytest.param("home-organisation", "a.org", "staff@b.org@a.org", False, id="two-scopes"),
+        pytest.param("home-organisation", "a.org", "staff@b.org@x.a.org", False, id="two-scopes-and-a-dot"),
+        pytest.param(("a.org",), "", "staff@a.org", True, id="listed"),
+        pytest.param(("b.org", "a.org"), "b.org", "staff@physics.a.org", True, id="below-a-listed-one"),
+        pytest.param(("b.org",), "a.org", "staff@a.org", False, id="not-listed-whatever-the-home-organisation"),
+        pytest.param((), "a.org", "staff@a.org", False, id="none-listed"),
+        pytest.param("any", "", "staff@a.org", True, id="the-provider-checks-them"),
+        pytest.param("any", "a.org", "staff", False, id="the-provider-checks-them-and-there-is-none"),
+    ],
+)
+def test_an_affiliation_counts_where_its_scope_was_checked(
+    scopes: Any, home: Any, affiliation: str, counts: bool
+) -> None:
+    claims = {"voperson_id": "x", "schac_home_organization": home, "eduperson_scoped_affiliation": [affiliation]}
+    found = identity(claims, affiliation_scopes=scopes).facts
+    expected = ((affiliation,), ()) if counts else ((), (affiliation,))
+    assert (found.affiliations, found.unchecked_affiliations) == expected
 
 
 # --- names and organisations --------------------------------------------------------------------------------
@@ -291,9 +347,9 @@ KNOWN_CLAIMS = st.sampled_from(sorted([*CLAIMS, "entitlements", "schac_home_orga
 
 
 @settings(max_examples=300)
-@given(st.dictionaries(KNOWN_CLAIMS | st.text(), JSON), st.sampled_from([(), (EGI,)]))
+@given(st.dictionaries(KNOWN_CLAIMS | st.text(), JSON), st.sampled_from([(), (EGI,), "any"]))
 def test_any_claims_are_an_identity_or_are_refused_for_their_subject(
-    claims: dict[str, Any], owns_namespaces: tuple[str, ...]
+    claims: dict[str, Any], owns_namespaces: Any
 ) -> None:
     subject = claims.get("voperson_id")
     try:

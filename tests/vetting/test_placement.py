@@ -1,6 +1,7 @@
 """Placement: which places can take a wish, in which order, and why the others cannot."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,19 @@ from federation.i18n import use_language
 from federation.persons import Facts
 from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, LocalSite, Site
 from vetting.eligibility import Eligibility, Recorded, derive
-from vetting.errors import FLAVOUR_NEEDS_TIER, FLAVOUR_NOT_AT_SITE, NO_PLACE, NOT_ELIGIBLE
-from vetting.placement import Option, Wish, choose, places
+from vetting.errors import (
+    ACCESS_SUSPENDED,
+    FLAVOUR_NEEDS_TIER,
+    FLAVOUR_NOT_AT_SITE,
+    NO_PLACE,
+    NOT_ELIGIBLE,
+    SITE_ASKS_MORE,
+    SITE_DOWNTIME,
+    SITE_NOT_ATTACHED,
+    SITE_NOT_OPEN,
+)
+from vetting.placement import Certification, Downtime, Option, SiteState, Wish, choose, places
+from vetting.recorded import Acceptance, Evidence, MappingState, Suspension, TermsInForce
 from vetting.settings import Tier
 
 FLAVOURS = {
@@ -44,14 +56,30 @@ TIERS = {
     "T2": Tier.model_validate({"needs": "T1", "evidence": "recorded"}),
 }
 KINDS = ("local", "kubernetes", "batch")
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+EVERYWHERE = dict.fromkeys(SITES, MappingState.ACCEPTED)
 
 
-def person(tier: str) -> Eligibility:
-    return derive(Facts(), Recorded(terms_accepted=tier >= "T1", evidence=tier >= "T2"), TIERS)
+def person(
+    tier: str, *, mfa: bool = False, sites: dict[str, Site] = SITES, tiers: dict[str, Tier] = TIERS, **more: Any
+) -> Eligibility:
+    """Somebody who reaches a tier and whom every site accepted."""
+    recorded = Recorded(
+        **{
+            "acceptances": (Acceptance(version="1", at=NOW),) if tier >= "T1" else (),
+            "evidence": (Evidence(ends_at=NOW + HOUR),) if tier >= "T2" else (),
+            "mappings": EVERYWHERE,
+        }
+        | more
+    )
+    return derive(
+        Facts(mfa=mfa), recorded, tiers, sites=sites, terms=TermsInForce(version="1", since=NOW - HOUR), now=NOW
+    )
 
 
 def options(wish: Wish, tier: str = "T1", **changes: Any) -> list[Option]:
-    known = {"flavours": FLAVOURS, "environments": ENVIRONMENTS, "sites": SITES, "kinds": KINDS}
+    known = {"flavours": FLAVOURS, "environments": ENVIRONMENTS, "sites": SITES, "kinds": KINDS, "now": NOW}
     return places(wish, **{"eligibility": person(tier), **known, **changes})
 
 
@@ -101,7 +129,7 @@ def test_all_places_each_with_why_not(wished: Wish, tier: str, expected: list[tu
 
 def test_a_kind_of_place_that_this_hub_cannot_run_on_is_closed() -> None:
     found = options(wish(), kinds=("local",))
-    assert shown(found) == [("here", None), ("andes", FLAVOUR_NOT_AT_SITE), ("cloud", FLAVOUR_NOT_AT_SITE)]
+    assert shown(found) == [("here", None), ("andes", FLAVOUR_NOT_AT_SITE), ("cloud", SITE_NOT_ATTACHED)]
 
 
 def test_without_places_there_are_none() -> None:
@@ -115,6 +143,137 @@ def test_nobody_reaches_a_tier_that_is_not_there() -> None:
 
 def replace_tier(flavour: Flavour, tier: str) -> Flavour:
     return flavour.model_copy(update={"tier": tier})
+
+
+# --- what a site asks, and how it is ------------------------------------------------------------------------
+
+
+def why_not(site: str, found: list[Option]) -> Failure | None:
+    return next(option.why_not for option in found if option.site == site)
+
+
+@pytest.mark.parametrize(
+    ("mappings", "expected"),
+    [
+        pytest.param(EVERYWHERE, None, id="accepted"),
+        pytest.param({}, SITE_ASKS_MORE, id="none"),
+        pytest.param({"andes": MappingState.ASKED}, SITE_ASKS_MORE, id="asked"),
+        pytest.param({"andes": MappingState.REFUSED}, SITE_ASKS_MORE, id="refused"),
+        pytest.param({"andes": MappingState.ENDED}, SITE_ASKS_MORE, id="ended"),
+        pytest.param({"cloud": MappingState.ACCEPTED}, SITE_ASKS_MORE, id="at-another-site"),
+    ],
+)
+def test_a_batch_site_takes_whom_it_accepted_whatever_the_tier(
+    mappings: dict[str, MappingState], expected: Any
+) -> None:
+    found = options(wish("gpu"), eligibility=person("T2", mappings=mappings))
+    assert shown([option for option in found if option.site == "andes"]) == [("andes", expected)]
+    assert why_not("cloud", found) is None
+
+
+STRICT = {**SITES, "andes": SITES["andes"].model_copy(update={"mfa": True})}
+
+
+@pytest.mark.parametrize(("mfa", "expected"), [(True, None), (False, SITE_ASKS_MORE)])
+def test_a_site_that_asks_for_a_second_factor_takes_nobody_without(mfa: bool, expected: Any) -> None:
+    found = options(wish("gpu"), eligibility=person("T2", mfa=mfa, sites=STRICT), sites=STRICT)
+    assert dict(shown(found)) == {"andes": expected, "cloud": None, "here": FLAVOUR_NOT_AT_SITE}
+
+
+def test_what_a_site_asks_is_told_and_what_the_person_has() -> None:
+    found = options(wish("gpu", site="andes"), eligibility=person("T2", mappings={}, sites=STRICT), sites=STRICT)
+    assert found[0].why_not is not None
+    assert found[0].why_not.message == (
+        "HPC Andes is not open to you yet. What is missing: the acceptance of the site; a sign-in with a second factor. "
+        "Choose another site, or ask for access to this one."
+    )
+    assert [check.field for check in found[0].missing] == ["mapping", "mfa"]
+    assert [check.field for check in found[0].given] == ["terms", "evidence"]
+
+
+def test_what_a_tier_asks_of_a_site_is_the_sites_reason_and_not_the_persons() -> None:
+    tiers = TIERS | {"T3": Tier.model_validate({"needs": "T2", "mapping": "accepted"})}
+    flavours = {"gpu": replace_tier(FLAVOURS["gpu"], "T3")}
+    found = options(wish("gpu"), eligibility=person("T2", tiers=tiers, mappings={}), flavours=flavours)
+    assert dict(shown(found)) == {"andes": SITE_ASKS_MORE, "cloud": SITE_ASKS_MORE, "here": FLAVOUR_NOT_AT_SITE}
+    found = options(
+        wish("gpu"), eligibility=person("T2", tiers=tiers, mappings={"cloud": MappingState.ACCEPTED}), flavours=flavours
+    )
+    assert dict(shown(found)) == {"cloud": None, "andes": SITE_ASKS_MORE, "here": FLAVOUR_NOT_AT_SITE}
+    assert shown(options(wish("gpu"), eligibility=person("T1", tiers=tiers), flavours=flavours))[0] == (
+        "andes", FLAVOUR_NEEDS_TIER,
+    )  # fmt: skip
+
+
+def test_a_site_that_eligibility_knows_nothing_of_is_closed() -> None:
+    assert shown(options(wish(site="here"), eligibility=person("T2", sites={}))) == [("here", SITE_ASKS_MORE)]
+
+
+def test_who_is_suspended_is_told_why_and_nothing_else() -> None:
+    suspended = person("T2", suspended=Suspension(since=NOW, reason="Your key was stolen."))
+    found = options(wish("free"), eligibility=suspended)
+    assert {problem for _site, problem in shown(found)} == {ACCESS_SUSPENDED}
+    assert refusal(wish("free"), eligibility=suspended).message == (
+        "Your access is suspended, so nothing can be started. Your key was stolen. "
+        "Your files and your quota stay. Write to support if you think that this is a mistake."
+    )
+
+
+@pytest.mark.parametrize(
+    ("certification", "expected"),
+    [
+        pytest.param(Certification.CANDIDATE, SITE_NOT_OPEN, id="candidate"),
+        pytest.param(Certification.UNCERTIFIED, SITE_NOT_OPEN, id="uncertified"),
+        pytest.param(Certification.CERTIFIED, None, id="certified"),
+        pytest.param(Certification.SUSPENDED, SITE_NOT_OPEN, id="suspended"),
+    ],
+)
+def test_only_a_certified_site_takes_sessions(certification: Certification, expected: Any) -> None:
+    found = options(wish(), states={"cloud": SiteState(certification=certification)})
+    assert dict(shown(found)) == {"here": None, "cloud": expected, "andes": FLAVOUR_NOT_AT_SITE}
+
+
+def downtimes(*hours: tuple[int, int]) -> dict[str, SiteState]:
+    """Of the cloud, in hours from now."""
+    made = tuple(Downtime(starts_at=NOW + start * HOUR, ends_at=NOW + end * HOUR) for start, end in hours)
+    return {"cloud": SiteState(downtimes=made)}
+
+
+@pytest.mark.parametrize(
+    ("hours", "back_after"),
+    [
+        pytest.param([], None, id="none"),
+        pytest.param([(-1, 2)], 2, id="now"),
+        pytest.param([(0, 2)], 2, id="begins-now"),
+        pytest.param([(-1, 0)], None, id="ends-now"),
+        pytest.param([(1, 2)], None, id="later"),
+        pytest.param([(-2, -1)], None, id="over"),
+        pytest.param([(-1, 2), (2, 3)], 3, id="two-in-a-row"),
+        pytest.param([(1, 4), (-1, 2)], 4, id="overlapping-and-not-in-order"),
+        pytest.param([(-1, 2), (3, 4)], 2, id="two-with-a-gap"),
+        pytest.param([(-2, 5), (-1, 2)], 5, id="one-in-the-other"),
+        pytest.param([(2, -2)], None, id="the-wrong-way-round"),
+    ],
+)
+def test_a_site_in_a_downtime_says_when_it_is_back(hours: list[tuple[int, int]], back_after: int | None) -> None:
+    found = options(wish(), states=downtimes(*hours))
+    failure = why_not("cloud", found)
+    assert (failure.problem if failure else None) == (None if back_after is None else SITE_DOWNTIME)
+    assert (failure.retry_after_seconds if failure else None) == (None if back_after is None else back_after * 3600)
+    assert found[0].site == ("cloud" if back_after is None else "here")
+
+
+def test_a_downtime_names_its_end() -> None:
+    failure = refusal(wish(site="cloud"), states=downtimes((-1, 2)))
+    assert failure.message == (
+        "Cloud is down for maintenance until Nov 24, 2026, 2:00:00\u202fPM UTC. Choose another site, or try again then."
+    )
+
+
+def test_what_stays_so_is_told_before_what_passes() -> None:
+    states = downtimes((-1, 2)) | {"andes": SiteState(certification=Certification.SUSPENDED)}
+    found = options(wish("gpu"), eligibility=person("T2", mappings={}), states=states)
+    assert dict(shown(found)) == {"andes": SITE_ASKS_MORE, "cloud": SITE_DOWNTIME, "here": FLAVOUR_NOT_AT_SITE}
 
 
 # --- the choice ---------------------------------------------------------------------------------------------
@@ -142,6 +301,13 @@ def test_where_no_place_offers_it_that_is_said_once() -> None:
     failure = refusal(wish(environment="nowhere"))
     assert failure.problem is NO_PLACE
     assert failure.figures == {"flavour": "Small", "environment": "Nowhere"}
+
+
+def test_the_first_place_that_offers_it_says_why_it_is_closed() -> None:
+    states = downtimes((-1, 2)) | {"here": SiteState(certification=Certification.CANDIDATE)}
+    assert refusal(wish(), states=states).problem is SITE_DOWNTIME
+    assert refusal(wish(environment="local-only"), states=states).problem is SITE_NOT_OPEN
+    assert refusal(wish(), kinds=()).problem is NO_PLACE
 
 
 @pytest.mark.parametrize("wished", [wish(), wish(site="nowhere")])

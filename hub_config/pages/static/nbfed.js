@@ -5,7 +5,8 @@ const language = document.documentElement.lang;
 
 // Moments in the reader's own zone, with the zone named.
 for (const time of document.querySelectorAll("time[datetime]")) {
-  const options = { dateStyle: "medium", timeStyle: "long" };
+  const short = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+  const options = time.dataset.only === "time" ? short : { dateStyle: "medium", timeStyle: "long" };
   time.textContent = new Intl.DateTimeFormat(language, options).format(new Date(time.dateTime));
 }
 

@@ -1,0 +1,50 @@
+"""The metrics are those of the reference page, word for word, and are there from the start."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+import spawners.refusal
+from federation.worker import Job, Worker
+from spawners.metrics import WorkerMetrics
+from tests.federation.test_worker import Lock
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+ROW = re.compile(r"^\| `(nbfed_\w+)(?:\{([\w,]+)\})?` \| (\w+) \| (.+?) \| (.+?) \|$", re.MULTILINE)
+
+
+def worker_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    job = Job("rounds", timedelta(seconds=1), lambda: None)
+    Worker([job], Lock(), probe=lambda: None, registry=registry)
+    WorkerMetrics(registry, ("here",))
+    return registry
+
+
+def test_the_reference_page_lists_every_metric_with_its_labels_type_and_text_and_says_which_alarm_to_set() -> None:
+    assert spawners.refusal.REFUSALS
+    families = [*worker_registry().collect(), *(f for f in REGISTRY.collect() if f.name.startswith("nbfed_"))]
+    described = {name: (labels, kind, text) for name, labels, kind, text, _ in ROW.findall(PAGE.read_text())}
+    found = {}
+    for family in families:
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = next((",".join(sample.labels) for sample in family.samples), "code")
+        found[name] = (labels, family.type, family.documentation)
+    assert described == found
+    assert all(alarm.endswith(".") for *_, alarm in ROW.findall(PAGE.read_text()))
+
+
+def test_what_may_happen_is_there_with_zero_before_it_happens() -> None:
+    registry = worker_registry()
+    for name, labels in {
+        "nbfed_open_holds": {"state": "unknown"},
+        "nbfed_renewals_total": {"outcome": "refused"},
+        "nbfed_settlements_total": {"source": "last seen"},
+        "nbfed_silent_sessions": {"site": "here"},
+        "nbfed_stray_sessions_total": {"site": "here"},
+        "nbfed_worker_job_runs_total": {"job": "rounds", "outcome": "failed"},
+        "nbfed_database_outages_total": {},
+    }.items():
+        assert registry.get_sample_value(name, labels) == 0, name
