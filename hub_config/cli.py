@@ -30,7 +30,9 @@ from hub_config.wiring import worker as worker_of
 from quota.commands import grant, ledger, rates, statement
 from quota.ledger import Ledger
 from quota.settings import Pool
+from spawners.admission import Admission
 from spawners.commands import lab_wheel, sessions
+from spawners.quota_commands import quota
 from spawners.sessions import Sessions
 from spawners.tables import EndReason
 
@@ -79,6 +81,14 @@ class Installation:
     @property
     def ledger(self) -> Ledger:
         return self._checked_house.ledger
+
+    @property
+    def admission(self) -> Admission:
+        return self._checked_house.admission
+
+    @property
+    def hub(self) -> str:
+        return self.settings.yaml.federation.hub
 
     @property
     def pools(self) -> Mapping[str, Pool]:
@@ -140,7 +150,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, ledger, rates, statement, sessions, identity, lab_wheel):
+for _command in (db, grant, ledger, quota, rates, statement, sessions, identity, lab_wheel):
     main.add_command(_command)
 
 

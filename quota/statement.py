@@ -1,17 +1,28 @@
 """What the books say to people: how much is left now, and what each session cost. Reads only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from quota.forecast import Fund
 from quota.owners import Owner, account_of
 from quota.page import GrantStanding
 from quota.shelf import grants_of
-from quota.tables import OPEN_STATES, BalanceTable, EntryKind, EntryTable, HoldTable
+from quota.tables import (
+    OPEN_STATES,
+    AccountTable,
+    BalanceTable,
+    EntryKind,
+    EntryTable,
+    GrantTable,
+    HoldTable,
+    OwnerKind,
+)
 
-__all__ = ["Line", "Standing", "Statement", "line", "open_lines", "standing", "statement"]
+__all__ = ["Line", "Standing", "Statement", "coming", "lines", "open_lines", "standing", "statement"]
 
 _OPEN = tuple(state.value for state in OPEN_STATES)
 
@@ -22,11 +33,17 @@ def _sum_of(kind: EntryKind) -> Any:
     return total.where(EntryTable.hold_id == HoldTable.id, EntryTable.kind == kind.value).scalar_subquery()
 
 
-_LINES = select(
-    HoldTable.__table__,
-    _sum_of(EntryKind.OVERRUN).label("overrun"),
-    _sum_of(EntryKind.CORRECTION).label("corrected"),
-).order_by(HoldTable.reserved_at.desc(), HoldTable.id.desc())
+_LINES = (
+    select(
+        HoldTable.__table__,
+        AccountTable.owner_kind,
+        AccountTable.owner_ref,
+        _sum_of(EntryKind.OVERRUN).label("overrun"),
+        _sum_of(EntryKind.CORRECTION).label("corrected"),
+    )
+    .join_from(HoldTable, AccountTable, AccountTable.id == HoldTable.account_id)
+    .order_by(HoldTable.reserved_at.desc(), HoldTable.id.desc())
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +82,14 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One session in a statement.
+    """One session in a statement, and who pays it.
 
     `charged` is what its times and weight say, None while it is open; `overrun` is the part of it that had no cover when
     it ended. `corrected` is what operators changed since, more or less.
     """
 
     hold: str
+    payer: Owner
     server: str
     site: str
     flavour: str
@@ -134,15 +152,27 @@ def open_lines(connection: Connection, owner: Owner) -> tuple[Line, ...]:
     return tuple(map(_line, rows))
 
 
-def line(connection: Connection, hold: str) -> Line | None:
-    """One session, if there is a hold with this id."""
-    row = connection.execute(_LINES.where(HoldTable.id == hold)).one_or_none()
-    return None if row is None else _line(row)
+def lines(connection: Connection, holds: Sequence[str]) -> dict[str, Line]:
+    """Those sessions of these that were paid for, whoever pays; by the hold's id."""
+    rows = connection.execute(_LINES.where(HoldTable.id.in_(holds)))
+    return {row.id: _line(row) for row in rows}
+
+
+def coming(connection: Connection, owner: Owner, after: datetime, until: datetime) -> list[Fund]:
+    """The grants that an owner was given already, and that begin later than one moment and not later than another."""
+    rows = connection.execute(
+        select(GrantTable.amount, GrantTable.starts_at, GrantTable.ends_at).where(
+            GrantTable.account_id == account_of(connection, owner), GrantTable.revoked_at.is_(None),
+            GrantTable.starts_at > after, GrantTable.starts_at <= until,
+        )
+    )  # fmt: skip
+    return [Fund(left=row.amount, starts_at=row.starts_at, ends_at=row.ends_at) for row in rows]
 
 
 def _line(row: Row[Any]) -> Line:
     return Line(
         hold=row.id,
+        payer=Owner(OwnerKind(row.owner_kind), row.owner_ref),
         server=row.server,
         site=row.site,
         flavour=row.flavour,

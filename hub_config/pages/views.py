@@ -5,7 +5,7 @@ Amounts are turned into unit-hours and texts here, so that templates only arrang
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import floor
 from types import MappingProxyType
 
@@ -17,7 +17,8 @@ from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.session_view import hours
 from hub_config.wiring import House
 from quota.amounts import charge, to_unit_hours
-from quota.statement import Line, Standing, statement
+from quota.statement import Line, Standing, standing
+from quota.statement import lines as lines_of
 from spawners.options import ANY_SITE
 from spawners.paying import owner_of
 from spawners.sessions import Server, Session
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 _LAST_SESSIONS = 10
-_LOOK_BACK = timedelta(days=90)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,17 +173,17 @@ class Views:
         person = house.admission.person(user_name)
         house.admission.give_default(person)
         now = house.clock()
-        with house.database.read() as connection:
-            books = statement(connection, owner_of(person), now, since=now - _LOOK_BACK)
-        lines = {line.hold: line for line in books.lines}
         running = house.sessions.open_of_person(person.id)
         ended = house.sessions.ended_of_person(person.id, limit=_LAST_SESSIONS)
+        with house.database.read() as connection:
+            what_is = standing(connection, owner_of(person), now)
+            lines = lines_of(connection, [session.attempt for session in (*running, *ended)])
         return HomeView(
             name=person.facts.name or person.user_name,
-            quota=_quota(books.standing),
+            quota=_quota(what_is),
             running=[self._running(s, lines.get(s.attempt), user_url, now, active) for s in running],
             ended=[self._ended(s, lines.get(s.attempt)) for s in ended],
-            form=self._form(person, books.standing, typed),
+            form=self._form(person, what_is, typed),
         )
 
     def form(self, user_name: str, typed: dict[str, str]) -> StartForm:
@@ -263,7 +263,7 @@ class Views:
             flavour=self._flavour(session.flavour),
             started_at=started,
             seconds=charge(1, started, session.ended_at) if ran and session.ended_at else 0,
-            charged=float(to_unit_hours(line.charged or 0)) if line else 0.0,
+            charged=float(to_unit_hours(line.cost or 0)) if line else 0.0,
             estimated=bool(line and line.source == "last seen"),
             reason=reason_text(session.end_reason, self._house.settings.yaml.idle.stop_after_minutes),
             advice=advice_text(session.end_reason),
@@ -274,7 +274,7 @@ class Views:
         flavour = self._house.settings.yaml.flavours.get(name)
         return in_language(flavour.title, name) if flavour else name
 
-    def _form(self, person: Person, standing: Standing, typed: dict[str, str]) -> StartForm:
+    def _form(self, person: Person, what_is: Standing, typed: dict[str, str]) -> StartForm:
         policy, admission = self._house.admission.policy, self._house.admission
         eligibility = admission.eligibility(person)
         default = policy.default_for(eligibility)
@@ -283,7 +283,7 @@ class Views:
             for name, e in policy.environments.items()
             if any(getattr(e, policy.sites[site].kind) is not None for site in self._house.backends)
         ]
-        flavours = [self._choice(name, person, standing, eligibility, environments) for name in policy.flavours]
+        flavours = [self._choice(name, person, what_is, eligibility, environments) for name in policy.flavours]
         sites = [
             Choice(name=name, title=in_language(policy.sites[name].title), text=in_language(policy.sites[name].files))
             for name in self._house.backends
@@ -299,7 +299,7 @@ class Views:
         )
 
     def _choice(
-        self, name: str, person: Person, standing: Standing, eligibility: Eligibility, environments: list[Choice]
+        self, name: str, person: Person, what_is: Standing, eligibility: Eligibility, environments: list[Choice]
     ) -> Choice:
         policy = self._house.admission.policy
         flavour = policy.flavours[name]
@@ -318,7 +318,7 @@ class Views:
         ]
         refusals = [option.why_not for option in options if option.why_not is not None]
         why_not = refusals[0] if refusals and len(refusals) == len(options) else None
-        why_not = why_not or self._house.admission.not_in_default(person, name, standing)
+        why_not = why_not or self._house.admission.not_in_default(person, name, what_is)
         weight = float(flavour.weight)
         size = [
             gettext("{cpu} CPU").format(cpu=flavour.cpu),
@@ -330,7 +330,7 @@ class Views:
             title=in_language(flavour.title, name),
             text=", ".join(size),
             weight=weight,
-            lasts_hours=float(to_unit_hours(standing.left)) / weight,
+            lasts_hours=float(to_unit_hours(what_is.left)) / weight,
             why_not=why_not.message if why_not else "",
         )
 

@@ -15,8 +15,7 @@ from federation.ids import new_id, read_reference, reference
 from federation.records import Cell, as_csv, as_json_lines
 from quota.answers import Corrected
 from quota.commands.shared import SIGNED_UNIT_HOURS, BookShop, exact, stored, unit_hours
-from quota.owners import Owner
-from quota.statement import Line, line, standing
+from quota.statement import Line, lines, standing
 from quota.tables import AccountTable, EntryTable, HoldState, HoldTable, OwnerKind
 from quota.verify import count, discrepancies
 
@@ -73,7 +72,7 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 def correct(shop: BookShop, session: str, amount: int, reason: str, key: str | None) -> None:
     """Change what a session cost that is over. SESSION is its reference, or its attempt."""
     key = key or new_id()
-    before, owner = _found(shop, session)
+    before = _found(shop, session)
     try:
         done = shop.ledger.correct(before.hold, amount=amount, key=stored(key), actor=operator(), reason=reason)
     except ValueError as error:
@@ -84,13 +83,12 @@ def correct(shop: BookShop, session: str, amount: int, reason: str, key: str | N
             f"Repeat the command with --key {shlex.quote(key)}: then it is corrected once, whatever happened now."
         ) from error
     with shop.database.read() as connection:
-        after = line(connection, before.hold)
-        owed = standing(connection, owner, shop.clock()).owed
-    assert after is not None
-    click.echo("\n".join(_told(before, after, done, owner, owed)))
+        after = lines(connection, [before.hold])[before.hold]
+        owed = standing(connection, before.payer, shop.clock()).owed
+    click.echo("\n".join(_told(before, after, done, owed)))
 
 
-def _told(before: Line, after: Line, done: Corrected, owner: Owner, owed: int) -> Iterator[str]:
+def _told(before: Line, after: Line, done: Corrected, owed: int) -> Iterator[str]:
     name = f"Session {reference(after.hold)}"
     if after.cost == before.cost:
         yield f"{name}: was corrected before with this key; nothing more was changed."
@@ -99,7 +97,7 @@ def _told(before: Line, after: Line, done: Corrected, owner: Owner, owed: int) -
         yield f"{name}: corrected."
         yield f"It cost {unit_hours(before.cost or 0)} unit-hours, and costs {unit_hours(after.cost or 0)} now."
     if done.lapsed:
-        add = "nbfed grant add" + (f" --pool {owner.ref}" if owner.kind is OwnerKind.GROUP else " PERSON")
+        add = "nbfed grant add" + (f" --pool {after.payer.ref}" if after.payer.kind is OwnerKind.GROUP else " PERSON")
         yield (
             f"{unit_hours(done.lapsed)} of what was given back lapsed at once: the grants that had paid are over. If it is "
             f"to be used, give it anew: `{add} --hours {unit_hours(done.lapsed).replace(',', '')} --reason …`."
@@ -125,14 +123,12 @@ def _why_not(before: Line, error: ValueError) -> str:
     )
 
 
-def _found(shop: BookShop, session: str) -> tuple[Line, Owner]:
-    """The one session that is meant, and whose account pays it."""
+def _found(shop: BookShop, session: str) -> Line:
+    """The one session that is meant."""
     with shop.database.read() as connection:
         holds = _holds(connection, session.strip())
         if len(holds) == 1:
-            found = line(connection, holds[0])
-            assert found is not None
-            return found, _payer(connection, found.hold)
+            return lines(connection, holds)[holds[0]]
     if holds:
         raise click.ClickException(
             f"{plain(session)!r} is the reference of {len(holds)} sessions. Name one by its attempt: {', '.join(holds)}."
@@ -151,15 +147,6 @@ def _holds(connection: Connection, session: str) -> list[str]:
     wanted = read_reference(session)
     every = connection.execute(ids.execution_options(yield_per=_AT_A_TIME)).scalars()
     return [hold for hold in every if reference(hold) == wanted]
-
-
-def _payer(connection: Connection, hold: str) -> Owner:
-    row = connection.execute(
-        select(AccountTable.owner_kind, AccountTable.owner_ref)
-        .join_from(HoldTable, AccountTable, AccountTable.id == HoldTable.account_id)
-        .where(HoldTable.id == hold)
-    ).one()
-    return Owner(OwnerKind(row.owner_kind), row.owner_ref)
 
 
 @ledger.command()
