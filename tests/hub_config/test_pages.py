@@ -17,23 +17,23 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, St
 from jupyterhub._data import DATA_FILES_PATH
 from sqlalchemy import insert
 
-from federation.errors import Failure
+from federation.errors import DATABASE_AWAY, Failure
 from federation.i18n import LANGUAGES, use_language
 from federation.ids import new_id
 from federation.persons import Facts, Person, remember
 from federation.state import StateFolder
 from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
 from hub_config.pages.endings import advice_text, notice_text, reason_text
+from hub_config.pages.form_view import Choice, StartForm
 from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import _own_page
 from hub_config.pages.views import (
     AskView,
-    Choice,
     EndedView,
     HomeView,
+    PoolView,
     QuotaView,
     RunningView,
-    StartForm,
     Views,
     _quota,
 )
@@ -42,6 +42,7 @@ from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
 from quota.page import GrantStanding
 from quota.statement import Standing
+from spawners.explaining import Explanation, Line, Part
 from spawners.paying import owner_of
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState, SessionTable
@@ -503,6 +504,7 @@ FORM = StartForm(
     flavours=[
         Choice(name="small", title="Small", text="1 CPU", weight=1, lasts_hours=2.96, chosen=True),
         Choice(name="gpu", title="GPU", why_not="For tier T2."),
+        Choice(name="shared", title="Shared", weight=1, lasts_hours=2.96, pool="Ocean"),
     ],
     environments=[Choice(name="python", title="Python", text="numpy")],
     sites=[Choice(name="here", title="Here", text="Files stay.")],
@@ -520,7 +522,7 @@ ENDED = EndedView(
 )  # fmt: skip
 QUOTA = QuotaView(granted=100, used=1, held=2, left=97, ends_at=NOW)
 HOME_VIEW = HomeView(
-    name="Inês", quota=QUOTA,
+    name="Inês", quota=replace(QUOTA, lasts_until=NOW), pools=[PoolView(title="Ocean", granted=5, left=4.5)],
     running=[
         RUNNING, replace(RUNNING, ready=False, started_at=None), replace(RUNNING, ending=True),
         replace(RUNNING, runs_until=NOW), replace(RUNNING, lasts_hours=9.5),
@@ -528,10 +530,22 @@ HOME_VIEW = HomeView(
     ],
     ended=[ENDED, replace(ENDED, server="second")], form=FORM,
 )  # fmt: skip
-EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), running=[], ended=[], form=CLOSED)
+EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), pools=[], running=[], ended=[], form=CLOSED)
 ASK_VIEW = AskView(
     name="Inês", organisation="example.org", tier="T1", next_tier="T2", contact="",
     missing=[Check(field, "x", holds=False) for field in ("communities", "assurance", "affiliation", "tier", "evidence")],
+)  # fmt: skip
+WHY = Explanation(
+    at=NOW, flavour="Small", admitted=False, answer="No.", reasons=(Failure(DATABASE_AWAY),),
+    parts=(
+        Part(
+            code="own", title="Own quota",
+            lines=(
+                Line(code="a", heading="A", figure="1", is_obstacle=True),
+                Line(code="b", heading="B", figure="2", note="N"),
+            ),
+        ),
+    ),
 )  # fmt: skip
 SPAWNER = SimpleNamespace(name="second", stage=Stage.STARTING)
 ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "advice": "",
@@ -572,6 +586,8 @@ PAGES = [
     pytest.param("home.html", {"view": EMPTY_VIEW, "form": CLOSED, "error_html": "<b>No.</b>"}, id="home-of-a-newcomer"),
     pytest.param("ask.html", {"view": ASK_VIEW, "about": "quota-held"}, id="ask"),
     pytest.param("ask.html", {"view": replace(ASK_VIEW, missing=[]), "about": ""}, id="ask-with-everything"),
+    pytest.param("why.html", {"view": WHY}, id="why-not"),
+    pytest.param("why.html", {"view": replace(WHY, admitted=True, reasons=())}, id="why"),
     pytest.param("spawn.html", SPAWN, id="spawn"),
     pytest.param("spawn.html", {**SPAWN, "error_message": "No."}, id="spawn-refused"),
     pytest.param("spawn.html", {**SPAWN, "html_error_message": "<b>No.</b>"}, id="spawn-refused-with-a-link"),
