@@ -38,7 +38,7 @@ def configure(c: Any, settings: Settings) -> None:
     FederatedSpawner.context = parts.context()
     _configure_processes(c, settings)
     _configure_sessions(c, settings)
-    _configure_worker_access(c, settings)
+    _configure_services(c, settings)
     configure_sign_in(c, settings, parts)
     configure_pages(c, parts)
     remove_batchspawner_route()
@@ -95,8 +95,12 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
     hub.last_activity_interval = _activity_seconds(settings)
 
 
-def _configure_worker_access(c: Any, settings: Settings) -> None:
-    c.JupyterHub.services = [{"name": "worker", "api_token": settings.state.secret("worker_token")}]
+def _configure_services(c: Any, settings: Settings) -> None:
+    """Who may use the hub's API beside people: the worker, and Prometheus, which may read metrics and nothing else."""
+    c.JupyterHub.services = [
+        {"name": "worker", "api_token": settings.state.secret("worker_token")},
+        {"name": "prometheus", "api_token": settings.state.secret("prometheus_token")},
+    ]
     c.JupyterHub.custom_scopes = {REFRESH_SCOPE: {"description": "Ask providers again what they say of people"}}
     c.JupyterHub.load_roles = [
         {
@@ -104,7 +108,13 @@ def _configure_worker_access(c: Any, settings: Settings) -> None:
             "description": "renews leases, stops idle sessions, starts interrupted ones again",
             "scopes": ["list:users", "read:servers", "delete:servers", "start:servers", REFRESH_SCOPE],
             "services": ["worker"],
-        }
+        },
+        {
+            "name": "prometheus",
+            "description": "reads metrics",
+            "scopes": ["read:metrics"],
+            "services": ["prometheus"],
+        },
     ]
 
 

@@ -207,7 +207,9 @@ def _insert(
 
 
 def _existing(connection: Connection, grant_id: str) -> Row[Any]:
-    row = connection.execute(select(GrantTable.__table__).where(GrantTable.id == grant_id)).one_or_none()
+    # Locked before its account's page, by whoever changes it; entries that name the grant need not wait for that.
+    query = select(GrantTable.__table__).where(GrantTable.id == grant_id).with_for_update(key_share=True)
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise GrantUnknown(grant_id)
     return row

@@ -1,9 +1,9 @@
 """Takes pages out of the database, locked, and puts them back.
 
-Locks are taken in one order everywhere: first the gates of caps (`quota.capping`), then the hold, then balances by
-account number. A page is put back by compare-and-swap on the balance's generation as well, so that no two writers can
-build on the same sums even where a lock was forgotten. The statements are made once: composing them anew costs more
-than running them.
+Locks are taken in one order everywhere: first the gates of caps (`quota.capping`), then the hold or the grant that
+changes, then balances by account number. A page is put back by compare-and-swap on the balance's generation as well,
+so that no two writers can build on the same sums even where a lock was forgotten. The statements are made once:
+composing them anew costs more than running them.
 """
 
 from collections.abc import Iterator, Sequence

@@ -93,8 +93,11 @@ class Admission:
     def eligibility(self, person: Person) -> Eligibility:
         """The person's tier, with reasons."""
         policy, now = self.policy, self._clock()
-        said = person.facts if now - person.facts_at <= policy.snapshot else Facts()
-        return derive(said, Recorded(), policy.tiers, sites=policy.sites, terms=None, now=now)
+        return derive(self._said(person), Recorded(), policy.tiers, sites=policy.sites, terms=None, now=now)
+
+    def _said(self, person: Person) -> Facts:
+        """What the provider said of a person, unless that was too long ago."""
+        return person.facts if self._clock() - person.facts_at <= self.policy.snapshot else Facts()
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.
@@ -123,8 +126,12 @@ class Admission:
         setting = self.policy.default_for(self.eligibility(person))
         if setting is not None:
             self._give(setting, owner_of(person), person.id, "default quota of the tier")
-        for name, pool in pools_of(person.facts, self.policy.pools).items():
+        for name, pool in pools_of(self._said(person), self.policy.pools).items():
             self._give(pool, pool_owner(name), f"pool:{name}", "quota of the pool")
+
+    def may_spend(self, person: Person, payer: Owner) -> bool:
+        """Whether an account may still pay for a person's sessions: their own, or that of a pool that is open to them."""
+        return payer == owner_of(person) or payer in map(pool_owner, pools_of(self._said(person), self.policy.pools))
 
     def default_of_payer(self, person: Person, payer: Owner) -> tuple[DefaultGrant | Pool | None, str]:
         """What the account that pays for a person's session is given in each period, and its name in the grants' keys."""
@@ -194,7 +201,7 @@ class Admission:
         own = [] if refusal else [Payer(owner=owner_of(person), returns_at=self.returns_at(person, now))]
         pools = [
             pool_payer(name, pool, period_bounds(pool.period, now)[1])
-            for name, pool in pools_of(person.facts, self.policy.pools).items()
+            for name, pool in pools_of(self._said(person), self.policy.pools).items()
             if flavour in pool.flavours
         ]
         if refusal is not None and not pools:
@@ -205,10 +212,11 @@ class Admission:
         """The caps that hold whoever pays."""
         policy, limits = self.policy, self.policy.limits
         default = policy.default_for(self.eligibility(person))
+        title = in_language(policy.sites[site].title, site) if site in policy.sites else site  # may be gone by now
         return [
             *caps_on_person(server.user, default, limits.per_user),
             *caps_on_all(
-                site, in_language(policy.sites[site].title, site), limits.per_site.get(site),
+                site, title, limits.per_site.get(site),
                 wish.flavour, in_language(policy.flavours[wish.flavour].title, wish.flavour),
                 limits.per_flavour.get(wish.flavour),
             ),

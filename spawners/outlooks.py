@@ -25,8 +25,11 @@ __all__ = ["Outlooks", "eligible_person"]
 _OPEN = tuple(state.value for state in OPEN_STATES)
 
 
-def eligible_person(admission: Admission, session: Session) -> Person | None:
-    """Whose session it is, if they may still use it."""
+def eligible_person(admission: Admission, session: Session, payer: Owner | None) -> Person | None:
+    """Whose session it is, if they may still use it, and the account that pays for it still does.
+
+    `payer` is None where no open hold says who pays.
+    """
     flavour = admission.policy.flavours.get(session.flavour)
     try:
         person = admission.person(session.server.user)
@@ -34,8 +37,8 @@ def eligible_person(admission: Admission, session: Session) -> Person | None:
         if failure.problem is not PERSON_UNKNOWN:
             raise
         return None
-    reaches = flavour is not None and admission.eligibility(person).reaches(flavour.tier)
-    return person if reaches else None
+    reaches = flavour is not None and admission.eligibility(person).reaches_there(flavour.tier, session.site)
+    return person if reaches and (payer is None or admission.may_spend(person, payer)) else None
 
 
 class _Hold(NamedTuple):
@@ -80,7 +83,6 @@ class Outlooks:
         """
         if session.end_reason is not None or session.ended_at is not None:
             return None
-        person = eligible_person(self._admission, session)
         with self._database.read() as connection:
             hold = _open_hold(connection, session.attempt)
             if hold is None:
@@ -88,6 +90,7 @@ class Outlooks:
             what_is = standing(connection, hold.payer, now)
             to_come = coming(connection, hold.payer, now, now + HORIZON)
             others = _others_weight_milli(connection, hold.account_id, session.attempt)
+        person = eligible_person(self._admission, session, hold.payer)
         funds = [*funds_of(what_is.grants, now), *to_come]
         if person is not None:  # the worker gives defaults when it renews a lease
             setting, ref = self._admission.default_of_payer(person, hold.payer)
@@ -120,9 +123,9 @@ def _open_hold(connection: Connection, attempt: str) -> _Hold | None:
 
 
 def _others_weight_milli(connection: Connection, account_id: int, attempt: str) -> int:
-    weight: int = connection.execute(
+    weight = connection.execute(
         select(func.coalesce(func.sum(HoldTable.weight_milli), 0)).where(
             HoldTable.account_id == account_id, HoldTable.state.in_(_OPEN), HoldTable.id != attempt
         )
     ).scalar_one()
-    return weight
+    return int(weight)  # a sum is a decimal number to PostgreSQL

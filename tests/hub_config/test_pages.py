@@ -38,10 +38,11 @@ from hub_config.pages.views import (
     _quota,
 )
 from hub_config.settings import DEMO_FILE, load
+from hub_config.sign_in.page import ProviderChoice
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
 from quota.page import GrantStanding
-from quota.statement import Standing
+from quota.statement import Standing, standing
 from spawners.explaining import Explanation, Line, Part
 from spawners.paying import owner_of
 from spawners.stages import Stage
@@ -315,6 +316,45 @@ def test_a_flavour_that_other_quota_pays_for_is_open(house: House) -> None:
     assert why_not["gpu"] != ""
 
 
+POOLED: dict[str, Any] = {
+    **CHANGES, "pools": {"ocean": {"title": "Ocean", "community": COMMUNITY, "amount_hours": 8, "flavours": ["medium"]}}
+}  # fmt: skip
+
+
+def test_a_flavour_that_a_pool_pays_for_is_open_and_says_which(make_house: MakeHouse) -> None:
+    house = make_house(**POOLED)
+    who = person(house)
+    view = Views(house).home(who.user_name, "", {})
+    shown = {choice.name: (choice.why_not, choice.pool, choice.lasts_hours) for choice in view.form.flavours}
+    assert shown["medium"] == ("", "Ocean", 2.0)
+    assert shown["small"] == ("", "", 100.0)
+    assert view.pools == [PoolView(title="Ocean", granted=8, left=8)]
+
+
+def test_where_the_own_quota_is_used_up_the_pool_that_pays_is_named(make_house: MakeHouse) -> None:
+    house = make_house(**POOLED, limits={"lease_minutes": 45})
+    who = person(house)
+    house.admission.give_default(who)
+    house.ledger.grant(
+        key="x", owner=owner_of(who), amount=1, starts_at=NOW, ends_at=NOW + timedelta(days=1), created_by="test",
+        reason="r",
+    )  # fmt: skip
+    assert {c.name: c.pool for c in form(house, who).flavours}["medium"] == "", "it is asked first, and has enough"
+    with house.database.read() as connection:
+        (default, _other) = sorted(standing(connection, owner_of(who), NOW).grants, key=lambda grant: -grant.amount)
+    house.ledger.revoke(default.id, actor="test", reason="r")
+    assert {c.name: c.pool for c in form(house, who).flavours}["medium"] == "Ocean"
+
+
+def test_why_is_told_for_the_flavour_that_is_asked_about(house: House) -> None:
+    who = person(house)
+    assert Views(house).why(who.user_name, "small").admitted
+    assert not Views(house).why(who.user_name, "gpu").admitted
+    for unknown in ("", "huge", "<script>"):
+        with pytest.raises(KeyError):
+            Views(house).why(who.user_name, unknown)
+
+
 def test_somebody_without_access_sees_all_and_can_start_nothing(house: House) -> None:
     found = form(house, person(house, "nobody", Facts()))
     assert not found.is_open
@@ -547,6 +587,9 @@ WHY = Explanation(
         ),
     ),
 )  # fmt: skip
+CHOICE = ProviderChoice(
+    id="x", title="Check-in", address="/hub/oauth_login?provider=x", logo="/x", used_last=True, away=False
+)
 SPAWNER = SimpleNamespace(name="second", stage=Stage.STARTING)
 ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "advice": "",
                  "may_ask": False, "refused": False, "reference": "ABCDEFGH"}  # fmt: skip
@@ -595,11 +638,16 @@ PAGES = [
     pytest.param("stop_pending.html", {"spawner": SPAWNER, "auth_state": None}, id="stopping"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED}, id="failed"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED, "failed_html_message": "<b>No.</b>"}, id="refused"),
-    pytest.param("login.html", {"authenticator_login_url": "/hub/oauth_login", "login_error": ""}, id="login"),
-    pytest.param("logout.html", {}, id="logout"),
+    pytest.param("login.html", {"providers": [CHOICE]}, id="login"),
+    pytest.param("login.html", {"providers": [CHOICE, replace(CHOICE, logo="", away=True)]}, id="login-with-one-away"),
+    pytest.param("logout.html", {"still": ""}, id="logout"),
+    pytest.param("logout.html", {"still": "Check-in"}, id="logout-while-the-provider-is-away"),
     *(
         pytest.param("error.html", {"status_code": code, **ERROR}, id=f"error-{code}")
         for code in (400, 403, 404, 429, 500, 503)
+    ),
+    pytest.param(
+        "error.html", {"status_code": 403, **ERROR, "exception": SimpleNamespace(heading="Not you")}, id="sign-in-refused"
     ),
     pytest.param("404.html", {"status_code": 404, **ERROR}, id="404"),
     pytest.param("error.html", {"status_code": 500, **ERROR, "message": ""}, id="error-without-a-message"),
@@ -621,7 +669,7 @@ def test_every_page_has_all_that_it_names(
 
 
 def test_every_template_of_ours_is_rendered_here_or_is_part_of_one() -> None:
-    parts = {"_nav.html", "_start_form.html", "nbfed_page.html", "page.html"}
+    parts = {"_nav.html", "_nothing_to_start.html", "_start_form.html", "nbfed_page.html", "page.html"}
     tested = {str(param.values[0]) for param in PAGES}
     assert {path.name for path in TEMPLATES_FOLDER.iterdir()} == tested | parts
 
@@ -707,7 +755,8 @@ def test_what_others_wrote_is_no_markup(templates: Environment) -> None:
     page = templates.get_template("home.html").render(view=view, form=evil_form, error_html="")
     asking = templates.get_template("ask.html").render(view=replace(ASK_VIEW, name=EVIL, organisation=EVIL), about=EVIL)
     spawning = templates.get_template("spawn.html").render(**{**SPAWN, "error_message": EVIL})
-    for html in (page, asking, spawning):
+    choosing = templates.get_template("login.html").render(providers=[replace(CHOICE, title=EVIL, away=True)])
+    for html in (page, asking, spawning, choosing):
         assert EVIL not in html
         assert "&lt;script&gt;" in html
 
@@ -720,7 +769,7 @@ def start_form_of(html: str) -> BeautifulSoup:
 
 def test_a_closed_flavour_cannot_be_chosen_and_says_why(templates: Environment) -> None:
     page = start_form_of(templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html=""))
-    small, gpu = page.select("input[name=flavour]")
+    small, gpu, _shared = page.select("input[name=flavour]")
     assert small.has_attr("checked")
     assert not small.has_attr("disabled")
     assert gpu.has_attr("disabled")
@@ -729,6 +778,24 @@ def test_a_closed_flavour_cannot_be_chosen_and_says_why(templates: Environment) 
     name = page.select_one("input[name=server]")
     assert name is not None
     assert name["value"] == "second"
+
+
+@pytest.mark.parametrize(("form", "flavours"), [(FORM, ["small", "gpu", "shared"]), (CLOSED, ["gpu"])])
+def test_every_flavour_has_a_link_that_says_why(templates: Environment, form: StartForm, flavours: list[str]) -> None:
+    for name, context in (("home.html", {"view": HOME_VIEW, "form": form, "error_html": ""}), ("spawn.html", SPAWN)):
+        templates.globals["start_form"] = lambda _user: form
+        page = BeautifulSoup(templates.get_template(name).render(**context), "html.parser")
+        links = page.select("a.nb-why")
+        assert [link["href"] for link in links] == [f"/hub/why?flavour={flavour}" for flavour in flavours]
+        assert len({link["aria-label"] for link in links}) == len(flavours)
+
+
+def test_who_pays_is_said_where_it_is_a_pool(templates: Environment) -> None:
+    html = templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html="")
+    page = start_form_of(html)
+    assert "takes 1 from the quota of Ocean, which lasts for 2.9 hours" in page.get_text()
+    assert "takes 1 from your quota, which lasts for 2.9 hours" in page.get_text()
+    assert "Ocean, for all members together: 4.5 of 5 unit-hours left" in html
 
 
 def test_a_form_that_comes_back_goes_to_the_same_server(templates: Environment) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -122,6 +123,27 @@ def test_stop_by_person_worker_and_the_end_of_the_process_at_once_is_one_settlem
     charged = answers[0].charged
     assert books.balance() == (units(36_000), charged, 0)
     assert Counter(kind for kind, _ in books.entries(hold)) <= Counter(["hold", "charge", "release"])
+
+
+def test_grants_that_are_changed_and_revoked_while_sessions_end_do_not_wait_for_each_other_in_a_circle(
+    books: Books,
+) -> None:
+    for n in range(10):
+        grant = books.grant(units(36_000), key=f"grant-{n}")
+        holds = [books.running(lease=LEASE) for _ in range(3)]
+        change = {"key": f"c-{n}", "amount": units(60_000), "starts_at": START, "ends_at": START + 90 * MINUTE * 24}
+
+        def changed(grant: str = grant, change: dict[str, Any] = change) -> None:
+            with suppress(ValueError):  # the other one was first
+                books.ledger.change(grant, actor="olga", reason="", **change)
+
+        together(
+            [
+                changed,
+                lambda grant=grant: books.ledger.revoke(grant, actor="otto", reason=""),
+                *[lambda hold=hold: books.settle(hold, MINUTE) for hold in holds],
+            ]
+        )
 
 
 def test_one_grant_that_is_given_by_many_is_given_once(books: Books) -> None:
