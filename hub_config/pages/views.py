@@ -16,6 +16,7 @@ from hub_config.pages.form_view import StartForm, start_form
 from hub_config.pages.session_view import hours
 from hub_config.wiring import House
 from quota.amounts import charge, to_unit_hours
+from quota.notices import threshold_reached
 from quota.statement import Line, Standing, open_lines, standing
 from quota.statement import lines as lines_of
 from spawners.explaining import Explanation, explain
@@ -49,6 +50,8 @@ class QuotaView:
     ends_at: datetime | None
     lasts_until: datetime | None = None
     """At the pace of what runs now; None if nothing runs, or that is far away."""
+    spent_percent: int | None = None
+    """The threshold that was reached (`quota.notices`)."""
 
     @property
     def used_percent(self) -> float:
@@ -294,4 +297,5 @@ def _quota(standing: Standing, lasts_until: datetime | None = None) -> QuotaView
         left=_never_more(standing.left),
         ends_at=standing.ends_at,
         lasts_until=lasts_until,
+        spent_percent=threshold_reached(standing),
     )
