@@ -18,7 +18,7 @@ from federation.persons import Facts, Person, find_by_user_name
 from federation.settings import Environment, Flavour, Site, in_language
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
-from quota.capping import Cap, Gauges
+from quota.capping import Cap
 from quota.defaults import missing_default, period_bounds
 from quota.errors import NOT_IN_DEFAULT
 from quota.granting import KeyTaken
@@ -28,7 +28,7 @@ from quota.settings import DefaultGrant, LimitsSection, Pool
 from quota.statement import Standing, standing
 from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
-from spawners.paying import caps_on_all, caps_on_person, owner_of, pool_owner, pool_payer, pools_of
+from spawners.paying import caps_on_all, caps_on_person, gauges_of, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
 from vetting.eligibility import Eligibility, Recorded, derive
 from vetting.placement import Wish, choose, places
@@ -224,7 +224,7 @@ class Admission:
 
     def _asked(self, attempt: str, person: Person, server: Server, wish: Wish, site: str) -> dict[str, Any]:
         """The arguments of `Ledger.reserve`."""
-        limits, flavour = self.policy.limits, self.policy.flavours[wish.flavour]
+        limits = self.policy.limits
         return {
             "attempt": attempt,
             "payers": self.payers(person, wish.flavour),
@@ -232,7 +232,7 @@ class Admission:
             "flavour": wish.flavour,
             "lease": timedelta(minutes=limits.lease_minutes),
             "shortest": timedelta(minutes=limits.shortest_lease_minutes),
-            "gauges": Gauges(cpu=flavour.cpu, memory_mib=flavour.memory_gib * 1024, gpu=flavour.gpu),
+            "gauges": gauges_of(self.policy.flavours[wish.flavour]),
             "caps": self.caps(person, server, wish, site),
         }
 

@@ -11,14 +11,13 @@ from sqlalchemy import Connection, func, select
 from federation.database import Database
 from federation.errors import Failure
 from federation.persons import Person
-from quota.defaults import missing_default, period_bounds
+from quota.forecast import defaults_to_come, funds_of
 from quota.owners import Owner
-from quota.settings import DefaultGrant, Pool
-from quota.statement import Standing, standing
-from quota.tables import OPEN_STATES, AccountTable, GrantTable, HoldTable, OwnerKind
+from quota.statement import coming, standing
+from quota.tables import OPEN_STATES, AccountTable, HoldTable, OwnerKind
 from spawners.admission import Admission
 from spawners.errors import PERSON_UNKNOWN
-from spawners.outlook import HORIZON, Account, Fund, Outlook, Prospect, StopRules, look_ahead
+from spawners.outlook import HORIZON, Account, Outlook, Prospect, StopRules, look_ahead
 from spawners.sessions import Session
 
 __all__ = ["Outlooks", "eligible_person"]
@@ -89,13 +88,13 @@ class Outlooks:
             if hold is None:
                 return None
             what_is = standing(connection, hold.payer, now)
-            coming = _coming(connection, hold.account_id, now)
+            to_come = coming(connection, hold.payer, now, now + HORIZON)
             others = _others_weight_milli(connection, hold.account_id, session.attempt)
         person = eligible_person(self._admission, session, hold.payer)
-        funds = [*_funds(what_is, now), *coming]
-        if person is not None:
+        funds = [*funds_of(what_is.grants, now), *to_come]
+        if person is not None:  # the worker gives defaults when it renews a lease
             setting, ref = self._admission.default_of_payer(person, hold.payer)
-            funds += _default_to_come(setting, ref, what_is, now)
+            funds += defaults_to_come(setting, ref, what_is.grants, now, HORIZON)
         prospect = Prospect(
             lease_until=hold.lease_until,
             weight_milli=hold.weight_milli,
@@ -109,29 +108,6 @@ class Outlooks:
             last_activity=last_activity,
         )
         return look_ahead(prospect, self._rules, now)
-
-
-def _default_to_come(setting: DefaultGrant | Pool | None, ref: str, what_is: Standing, now: datetime) -> list[Fund]:
-    """The default grants of this period, as far as it was not given yet, and of the next: the worker gives them when it
-    renews a lease.
-    """
-    if setting is None:
-        return []
-    following = period_bounds(setting.period, now)[1]
-    coming = [missing_default(setting, ref, what_is.grants, now)]
-    if following <= now + HORIZON:
-        coming.append(missing_default(setting, ref, (), following))
-    return [
-        Fund(left=each.amount, starts_at=each.starts_at, ends_at=each.ends_at) for each in coming if each is not None
-    ]
-
-
-def _funds(what_is: Standing, now: datetime) -> list[Fund]:
-    """What has begun; a grant that does not count any more, because it was revoked, ends now."""
-    return [
-        Fund(left=grant.left, starts_at=grant.starts_at, ends_at=grant.ends_at if grant.active else now)
-        for grant in what_is.grants
-    ]
 
 
 def _open_hold(connection: Connection, attempt: str) -> _Hold | None:
@@ -153,14 +129,3 @@ def _others_weight_milli(connection: Connection, account_id: int, attempt: str) 
         )
     ).scalar_one()
     return int(weight)  # a sum is a decimal number to PostgreSQL
-
-
-def _coming(connection: Connection, account_id: int, now: datetime) -> list[Fund]:
-    """Grants that begin soon enough to matter."""
-    rows = connection.execute(
-        select(GrantTable.amount, GrantTable.starts_at, GrantTable.ends_at).where(
-            GrantTable.account_id == account_id, GrantTable.revoked_at.is_(None),
-            GrantTable.starts_at > now, GrantTable.starts_at <= now + HORIZON,
-        )
-    )  # fmt: skip
-    return [Fund(left=row.amount, starts_at=row.starts_at, ends_at=row.ends_at) for row in rows]

@@ -8,28 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from federation.persons import Facts, Person
-from federation.settings import in_language
+from federation.persons import Facts
+from federation.settings import Flavour, in_language
 from quota.answers import Payer
-from quota.capping import Cap, Scope
+from quota.capping import Cap, Gauges, Scope
 from quota.errors import FLAVOUR_FULL, POOL_FULL, SESSIONS_CAP, SITE_FULL, USER_CAP
-from quota.owners import Owner
+from quota.owners import owner_of, pool_owner
 from quota.reasons import Reason
 from quota.settings import DefaultGrant, Limit, Pool
-from quota.tables import OwnerKind
 from vetting import entitlements
 
-__all__ = ["caps_on_all", "caps_on_person", "owner_of", "pool_owner", "pool_payer", "pools_of"]
-
-
-def owner_of(person: Person) -> Owner:
-    """The account that is a person's own."""
-    return Owner(OwnerKind.USER, person.id)
-
-
-def pool_owner(name: str) -> Owner:
-    """The account of a pool."""
-    return Owner(OwnerKind.GROUP, name)
+__all__ = ["caps_on_all", "caps_on_person", "gauges_of", "owner_of", "pool_owner", "pool_payer", "pools_of"]
 
 
 def pools_of(facts: Facts, pools: Mapping[str, Pool]) -> dict[str, Pool]:
@@ -47,6 +36,11 @@ def pool_payer(name: str, pool: Pool, returns_at: datetime) -> Payer:
     title = in_language(pool.title, name)
     caps = tuple(_caps(Scope.GROUP, name, pool.limit, Reason(problem=POOL_FULL, scope=title)))
     return Payer(owner=pool_owner(name), caps=caps, title=title, returns_at=returns_at)
+
+
+def gauges_of(flavour: Flavour) -> Gauges:
+    """What a session of a flavour occupies."""
+    return Gauges(cpu=flavour.cpu, memory_mib=flavour.memory_gib * 1024, gpu=flavour.gpu)
 
 
 def caps_on_person(user: str, default: DefaultGrant | None, per_user: Limit) -> Iterator[Cap]:

@@ -17,23 +17,23 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, St
 from jupyterhub._data import DATA_FILES_PATH
 from sqlalchemy import insert
 
-from federation.errors import Failure
+from federation.errors import DATABASE_AWAY, Failure
 from federation.i18n import LANGUAGES, use_language
 from federation.ids import new_id
 from federation.persons import Facts, Person, remember
 from federation.state import StateFolder
 from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
 from hub_config.pages.endings import advice_text, notice_text, reason_text
+from hub_config.pages.form_view import Choice, StartForm
 from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import _own_page
 from hub_config.pages.views import (
     AskView,
-    Choice,
     EndedView,
     HomeView,
+    PoolView,
     QuotaView,
     RunningView,
-    StartForm,
     Views,
     _quota,
 )
@@ -42,7 +42,8 @@ from hub_config.sign_in.page import ProviderChoice
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
 from quota.page import GrantStanding
-from quota.statement import Standing
+from quota.statement import Standing, standing
+from spawners.explaining import Explanation, Line, Part
 from spawners.paying import owner_of
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState, SessionTable
@@ -169,7 +170,14 @@ def test_a_stop_that_nobody_asked_for_is_told_before_and_says_what_to_do_next(re
     assert (asks in after) is (reason is not EndReason.IDLE)
 
 
-@pytest.mark.parametrize("reason", [None, *(set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS})])
+def test_a_session_that_was_lost_may_be_started_anew(language: str) -> None:
+    assert advice_text(EndReason.LOST) == advice_text(EndReason.IDLE) != ""
+
+
+EXPLAINED = set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST}
+
+
+@pytest.mark.parametrize("reason", [None, *sorted(EXPLAINED)])
 def test_an_end_that_explains_itself_has_no_advice(reason: EndReason | None) -> None:
     assert advice_text(reason) == ""
 
@@ -313,6 +321,45 @@ def test_a_flavour_that_other_quota_pays_for_is_open(house: House) -> None:
     why_not = {choice.name: choice.why_not for choice in form(house, who).flavours}
     assert why_not["medium"] == ""
     assert why_not["gpu"] != ""
+
+
+POOLED: dict[str, Any] = {
+    **CHANGES, "pools": {"ocean": {"title": "Ocean", "community": COMMUNITY, "amount_hours": 8, "flavours": ["medium"]}}
+}  # fmt: skip
+
+
+def test_a_flavour_that_a_pool_pays_for_is_open_and_says_which(make_house: MakeHouse) -> None:
+    house = make_house(**POOLED)
+    who = person(house)
+    view = Views(house).home(who.user_name, "", {})
+    shown = {choice.name: (choice.why_not, choice.pool, choice.lasts_hours) for choice in view.form.flavours}
+    assert shown["medium"] == ("", "Ocean", 2.0)
+    assert shown["small"] == ("", "", 100.0)
+    assert view.pools == [PoolView(title="Ocean", granted=8, left=8)]
+
+
+def test_where_the_own_quota_is_used_up_the_pool_that_pays_is_named(make_house: MakeHouse) -> None:
+    house = make_house(**POOLED, limits={"lease_minutes": 45})
+    who = person(house)
+    house.admission.give_default(who)
+    house.ledger.grant(
+        key="x", owner=owner_of(who), amount=1, starts_at=NOW, ends_at=NOW + timedelta(days=1), created_by="test",
+        reason="r",
+    )  # fmt: skip
+    assert {c.name: c.pool for c in form(house, who).flavours}["medium"] == "", "it is asked first, and has enough"
+    with house.database.read() as connection:
+        (default, _other) = sorted(standing(connection, owner_of(who), NOW).grants, key=lambda grant: -grant.amount)
+    house.ledger.revoke(default.id, actor="test", reason="r")
+    assert {c.name: c.pool for c in form(house, who).flavours}["medium"] == "Ocean"
+
+
+def test_why_is_told_for_the_flavour_that_is_asked_about(house: House) -> None:
+    who = person(house)
+    assert Views(house).why(who.user_name, "small").admitted
+    assert not Views(house).why(who.user_name, "gpu").admitted
+    for unknown in ("", "huge", "<script>"):
+        with pytest.raises(KeyError):
+            Views(house).why(who.user_name, unknown)
 
 
 def test_somebody_without_access_sees_all_and_can_start_nothing(house: House) -> None:
@@ -504,6 +551,7 @@ FORM = StartForm(
     flavours=[
         Choice(name="small", title="Small", text="1 CPU", weight=1, lasts_hours=2.96, chosen=True),
         Choice(name="gpu", title="GPU", why_not="For tier T2."),
+        Choice(name="shared", title="Shared", weight=1, lasts_hours=2.96, pool="Ocean"),
     ],
     environments=[Choice(name="python", title="Python", text="numpy")],
     sites=[Choice(name="here", title="Here", text="Files stay.")],
@@ -521,7 +569,7 @@ ENDED = EndedView(
 )  # fmt: skip
 QUOTA = QuotaView(granted=100, used=1, held=2, left=97, ends_at=NOW)
 HOME_VIEW = HomeView(
-    name="Inês", quota=QUOTA,
+    name="Inês", quota=replace(QUOTA, lasts_until=NOW), pools=[PoolView(title="Ocean", granted=5, left=4.5)],
     running=[
         RUNNING, replace(RUNNING, ready=False, started_at=None), replace(RUNNING, ending=True),
         replace(RUNNING, runs_until=NOW), replace(RUNNING, lasts_hours=9.5),
@@ -529,10 +577,22 @@ HOME_VIEW = HomeView(
     ],
     ended=[ENDED, replace(ENDED, server="second")], form=FORM,
 )  # fmt: skip
-EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), running=[], ended=[], form=CLOSED)
+EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), pools=[], running=[], ended=[], form=CLOSED)
 ASK_VIEW = AskView(
     name="Inês", organisation="example.org", tier="T1", next_tier="T2", contact="",
     missing=[Check(field, "x", holds=False) for field in ("communities", "assurance", "affiliation", "tier", "evidence")],
+)  # fmt: skip
+WHY = Explanation(
+    at=NOW, flavour="Small", admitted=False, answer="No.", reasons=(Failure(DATABASE_AWAY),),
+    parts=(
+        Part(
+            code="own", title="Own quota",
+            lines=(
+                Line(code="a", heading="A", figure="1", is_obstacle=True),
+                Line(code="b", heading="B", figure="2", note="N"),
+            ),
+        ),
+    ),
 )  # fmt: skip
 CHOICE = ProviderChoice(
     id="x", title="Check-in", address="/hub/oauth_login?provider=x", logo="/x", used_last=True, away=False
@@ -576,6 +636,8 @@ PAGES = [
     pytest.param("home.html", {"view": EMPTY_VIEW, "form": CLOSED, "error_html": "<b>No.</b>"}, id="home-of-a-newcomer"),
     pytest.param("ask.html", {"view": ASK_VIEW, "about": "quota-held"}, id="ask"),
     pytest.param("ask.html", {"view": replace(ASK_VIEW, missing=[]), "about": ""}, id="ask-with-everything"),
+    pytest.param("why.html", {"view": WHY}, id="why-not"),
+    pytest.param("why.html", {"view": replace(WHY, admitted=True, reasons=())}, id="why"),
     pytest.param("spawn.html", SPAWN, id="spawn"),
     pytest.param("spawn.html", {**SPAWN, "error_message": "No."}, id="spawn-refused"),
     pytest.param("spawn.html", {**SPAWN, "html_error_message": "<b>No.</b>"}, id="spawn-refused-with-a-link"),
@@ -614,7 +676,7 @@ def test_every_page_has_all_that_it_names(
 
 
 def test_every_template_of_ours_is_rendered_here_or_is_part_of_one() -> None:
-    parts = {"_nav.html", "_start_form.html", "nbfed_page.html", "page.html"}
+    parts = {"_nav.html", "_nothing_to_start.html", "_start_form.html", "nbfed_page.html", "page.html"}
     tested = {str(param.values[0]) for param in PAGES}
     assert {path.name for path in TEMPLATES_FOLDER.iterdir()} == tested | parts
 
@@ -714,7 +776,7 @@ def start_form_of(html: str) -> BeautifulSoup:
 
 def test_a_closed_flavour_cannot_be_chosen_and_says_why(templates: Environment) -> None:
     page = start_form_of(templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html=""))
-    small, gpu = page.select("input[name=flavour]")
+    small, gpu, _shared = page.select("input[name=flavour]")
     assert small.has_attr("checked")
     assert not small.has_attr("disabled")
     assert gpu.has_attr("disabled")
@@ -723,6 +785,24 @@ def test_a_closed_flavour_cannot_be_chosen_and_says_why(templates: Environment) 
     name = page.select_one("input[name=server]")
     assert name is not None
     assert name["value"] == "second"
+
+
+@pytest.mark.parametrize(("form", "flavours"), [(FORM, ["small", "gpu", "shared"]), (CLOSED, ["gpu"])])
+def test_every_flavour_has_a_link_that_says_why(templates: Environment, form: StartForm, flavours: list[str]) -> None:
+    for name, context in (("home.html", {"view": HOME_VIEW, "form": form, "error_html": ""}), ("spawn.html", SPAWN)):
+        templates.globals["start_form"] = lambda _user: form
+        page = BeautifulSoup(templates.get_template(name).render(**context), "html.parser")
+        links = page.select("a.nb-why")
+        assert [link["href"] for link in links] == [f"/hub/why?flavour={flavour}" for flavour in flavours]
+        assert len({link["aria-label"] for link in links}) == len(flavours)
+
+
+def test_who_pays_is_said_where_it_is_a_pool(templates: Environment) -> None:
+    html = templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html="")
+    page = start_form_of(html)
+    assert "takes 1 from the quota of Ocean, which lasts for 2.9 hours" in page.get_text()
+    assert "takes 1 from your quota, which lasts for 2.9 hours" in page.get_text()
+    assert "Ocean, for all members together: 4.5 of 5 unit-hours left" in html
 
 
 def test_a_form_that_comes_back_goes_to_the_same_server(templates: Environment) -> None:
@@ -735,6 +815,21 @@ def test_a_form_that_comes_back_goes_to_the_same_server(templates: Environment) 
 def test_how_long_the_quota_lasts_is_never_rounded_up(templates: Environment) -> None:
     page = start_form_of(templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html=""))
     assert "lasts for 2.9 hours" in page.get_text()
+
+
+@pytest.mark.parametrize(
+    ("percent", "said"),
+    [
+        pytest.param(None, "", id="nothing-to-tell"),
+        pytest.param(80, "More than 80 % of your quota are spent or set aside.", id="80"),
+        pytest.param(100, "Your quota is spent.", id="100"),
+    ],
+)
+def test_the_home_page_tells_how_far_the_quota_is_spent(templates: Environment, percent: int | None, said: str) -> None:
+    view = replace(HOME_VIEW, quota=replace(HOME_VIEW.quota, spent_percent=percent))
+    page = BeautifulSoup(templates.get_template("home.html").render(view=view, form=FORM, error_html=""), "html.parser")
+    notice = page.select_one("#quota-notice")
+    assert (" ".join(notice.get_text().split()) if notice else "") == (f"{said} Where to ask" if said else "")
 
 
 def test_the_pages_are_configured_for_the_settings(house: House, untouched_jupyterhub: None) -> None:
