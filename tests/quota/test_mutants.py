@@ -49,7 +49,7 @@ MUTANTS = {
     "generation-check": Mutant(
         (
             Change(
-                "quota/shelf.py",
+                "quota/writing.py",
                 '.where(BalanceTable.account_id == bindparam("account"), BalanceTable.generation == bindparam("before"))',
                 '.where(BalanceTable.account_id == bindparam("account"))',
             ),
