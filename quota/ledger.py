@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from federation.clock import Clock, as_utc, system_clock
@@ -30,14 +30,11 @@ __all__ = ["HoldUnknown", "Ledger"]
 _T = TypeVar("_T")
 _OPEN = tuple(state.value for state in OPEN_STATES)
 
-_HOLD_TO_CHANGE: Select[Any] = (
-    select(
-        HoldTable.id, HoldTable.account_id, HoldTable.state, HoldTable.amount, HoldTable.weight_milli,
-        HoldTable.lease_until, HoldTable.queue_seconds, HoldTable.charged, HoldTable.started_at, HoldTable.ended_at,
-    )
-    .where(HoldTable.id == bindparam("hold"))
-    .with_for_update()
+_COLUMNS: tuple[Any, ...] = (
+    HoldTable.id, HoldTable.account_id, HoldTable.state, HoldTable.amount, HoldTable.weight_milli,
+    HoldTable.lease_until, HoldTable.queue_seconds, HoldTable.charged, HoldTable.started_at, HoldTable.ended_at,
 )  # fmt: skip
+_HOLD_TO_CHANGE = select(*_COLUMNS).where(HoldTable.id == bindparam("hold")).with_for_update()
 _DUE = select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable.lease_until <= bindparam("now"))
 _CLOSE = (
     update(HoldTable)
