@@ -30,8 +30,14 @@ __all__ = ["HoldUnknown", "Ledger"]
 _T = TypeVar("_T")
 _OPEN = tuple(state.value for state in OPEN_STATES)
 
-_HOLD = select(HoldTable.__table__).where(HoldTable.id == bindparam("hold"))
-_HOLD_TO_CHANGE = _HOLD.with_for_update()
+_HOLD_TO_CHANGE = (
+    select(
+        HoldTable.id, HoldTable.account_id, HoldTable.state, HoldTable.amount, HoldTable.weight_milli,
+        HoldTable.lease_until, HoldTable.queue_seconds, HoldTable.charged, HoldTable.started_at, HoldTable.ended_at,
+    )
+    .where(HoldTable.id == bindparam("hold"))
+    .with_for_update()
+)  # fmt: skip
 _DUE = select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable.lease_until <= bindparam("now"))
 _CLOSE = (
     update(HoldTable)
@@ -352,7 +358,7 @@ class Ledger:
 
 
 def _existing(connection: Connection, hold: str) -> Row[Any]:
-    row = connection.execute(_HOLD_TO_CHANGE, {"hold": hold}).one_or_none()
+    row: Row[Any] | None = connection.execute(_HOLD_TO_CHANGE, {"hold": hold}).one_or_none()
     if row is None:
         raise HoldUnknown(hold)
     return row
