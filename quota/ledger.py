@@ -30,11 +30,14 @@ __all__ = ["HoldUnknown", "Ledger"]
 _T = TypeVar("_T")
 _OPEN = tuple(state.value for state in OPEN_STATES)
 
-_COLUMNS: tuple[Any, ...] = (
-    HoldTable.id, HoldTable.account_id, HoldTable.state, HoldTable.amount, HoldTable.weight_milli,
-    HoldTable.lease_until, HoldTable.queue_seconds, HoldTable.charged, HoldTable.started_at, HoldTable.ended_at,
+_HOLD_TO_CHANGE: Any = (  # its rows are read by name: their types in order would tie readers to it
+    select(
+        HoldTable.id, HoldTable.account_id, HoldTable.state, HoldTable.amount, HoldTable.weight_milli,
+        HoldTable.lease_until, HoldTable.queue_seconds, HoldTable.charged, HoldTable.started_at, HoldTable.ended_at,
+    )
+    .where(HoldTable.id == bindparam("hold"))
+    .with_for_update()
 )  # fmt: skip
-_HOLD_TO_CHANGE = select(*_COLUMNS).where(HoldTable.id == bindparam("hold")).with_for_update()
 _DUE = select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable.lease_until <= bindparam("now"))
 _CLOSE = (
     update(HoldTable)
