@@ -35,10 +35,11 @@ def configure(c: Any, settings: Settings) -> None:
     parts = house(settings, actor="hub")
     migrations.check(parts.database)
     parts.publish_rates()
+    parts.publish_terms()
     FederatedSpawner.context = parts.context()
     _configure_processes(c, settings)
     _configure_sessions(c, settings)
-    _configure_worker_access(c, settings)
+    _configure_service_access(c, settings)
     configure_sign_in(c, settings, parts)
     configure_pages(c, parts)
     remove_batchspawner_route()
@@ -95,8 +96,11 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
     hub.last_activity_interval = _activity_seconds(settings)
 
 
-def _configure_worker_access(c: Any, settings: Settings) -> None:
-    c.JupyterHub.services = [{"name": "worker", "api_token": settings.state.secret("worker_token")}]
+def _configure_service_access(c: Any, settings: Settings) -> None:
+    c.JupyterHub.services = [
+        {"name": "worker", "api_token": settings.state.secret("worker_token")},
+        {"name": "operator", "api_token": settings.state.secret("operator_token")},
+    ]
     c.JupyterHub.custom_scopes = {REFRESH_SCOPE: {"description": "Ask providers again what they say of people"}}
     c.JupyterHub.load_roles = [
         {
@@ -104,7 +108,13 @@ def _configure_worker_access(c: Any, settings: Settings) -> None:
             "description": "renews leases, stops idle sessions, starts interrupted ones again",
             "scopes": ["list:users", "read:servers", "delete:servers", "start:servers", REFRESH_SCOPE],
             "services": ["worker"],
-        }
+        },
+        {
+            "name": "operator",
+            "description": "removes the hub's record of a person whose personal data is removed (nbfed person remove)",
+            "scopes": ["delete:users"],
+            "services": ["operator"],
+        },
     ]
 
 

@@ -15,7 +15,8 @@ from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.ids import new_id
 from federation.persons import Facts, Person, find_by_user_name
-from federation.settings import Environment, Flavour, Site, in_language
+from federation.settings import Environment, Flavour, Site, Terms, in_language
+from federation.terms import TermsInForce, in_force
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
 from quota.capping import Cap, Gauges
@@ -30,8 +31,10 @@ from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
 from spawners.paying import caps_on_all, caps_on_person, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
-from vetting.eligibility import Eligibility, Recorded, derive
+from vetting.eligibility import Eligibility, derive
 from vetting.placement import Wish, choose, places
+from vetting.recorded import Recorded
+from vetting.records import recorded_of
 from vetting.settings import Tier
 
 __all__ = ["Admission", "Policy"]
@@ -48,6 +51,7 @@ class Policy:
     defaults: dict[str, DefaultGrant]
     limits: LimitsSection
     pools: dict[str, Pool] = field(default_factory=dict)
+    terms: Terms | None = None
     snapshot: timedelta = timedelta(days=36500)
     """How long what a provider said counts; older than that, it counts as if nothing had been said."""
 
@@ -91,10 +95,35 @@ class Admission:
         return person
 
     def eligibility(self, person: Person) -> Eligibility:
-        """The person's tier, with reasons."""
+        """The person's tier, with reasons, by what is recorded of them now.
+
+        Raises
+        ------
+        Failure
+            If the database is away.
+        """
         policy, now = self.policy, self._clock()
         said = person.facts if now - person.facts_at <= policy.snapshot else Facts()
-        return derive(said, Recorded(), policy.tiers, sites=policy.sites, terms=None, now=now)
+        recorded, terms = self.recorded(person)
+        return derive(said, recorded, policy.tiers, sites=policy.sites, terms=terms, now=now)
+
+    def recorded(self, person: Person) -> tuple[Recorded, TermsInForce | None]:
+        """What is recorded of a person, and the terms that are in force.
+
+        Raises
+        ------
+        Failure
+            If the database is away.
+        """
+        terms = self.policy.terms
+        try:
+            with self._database.read() as connection:
+                return (
+                    recorded_of(connection, person.id),
+                    in_force(connection, terms.grace_days) if terms is not None else None,
+                )
+        except DatabaseUnavailable as error:
+            raise Failure(DATABASE_AWAY) from error
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.
@@ -190,7 +219,8 @@ class Admission:
         """
         now = self._clock()
         with self._database.read() as connection:
-            refusal = self.not_in_default(person, flavour, standing(connection, owner_of(person), now))
+            what_is = standing(connection, owner_of(person), now)
+        refusal = self.not_in_default(person, flavour, what_is)
         own = [] if refusal else [Payer(owner=owner_of(person), returns_at=self.returns_at(person, now))]
         pools = [
             pool_payer(name, pool, period_bounds(pool.period, now)[1])

@@ -23,11 +23,9 @@ from spawners.paying import owner_of
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from vetting.eligibility import Eligibility
-from vetting.missing import describe
 from vetting.placement import Wish, places
 
 __all__ = [
-    "AskView",
     "Choice",
     "EndedView",
     "HomeView",
@@ -35,6 +33,7 @@ __all__ = [
     "RunningView",
     "StartForm",
     "Views",
+    "quota_view",
 ]
 
 _LAST_SESSIONS = 10
@@ -140,18 +139,6 @@ class HomeView:
     form: StartForm
 
 
-@dataclass(frozen=True, kw_only=True)
-class AskView:
-    """The page that says what is missing and whom to ask."""
-
-    name: str
-    organisation: str
-    tier: str
-    missing: list[str]
-    next_tier: str
-    contact: str
-
-
 class Views:
     """Makes what a page shows for a hub user name. Raises `Failure` where admission does."""
 
@@ -180,7 +167,7 @@ class Views:
         ended = house.sessions.ended_of_person(person.id, limit=_LAST_SESSIONS)
         return HomeView(
             name=person.facts.name or person.user_name,
-            quota=_quota(books.standing),
+            quota=quota_view(books.standing),
             running=[self._running(s, lines.get(s.attempt), user_url, now, active) for s in running],
             ended=[self._ended(s, lines.get(s.attempt)) for s in ended],
             form=self._form(person, books.standing, typed),
@@ -189,21 +176,6 @@ class Views:
     def form(self, user_name: str, typed: dict[str, str]) -> StartForm:
         """Only the start form."""
         return self.home(user_name, "", typed).form
-
-    def ask(self, user_name: str) -> AskView:
-        """What a person has and what keeps them from more."""
-        house = self._house
-        person = house.admission.person(user_name)
-        eligibility = house.admission.eligibility(person)
-        following = next((s.tier for s in eligibility.standings if not s.holds), "")
-        return AskView(
-            name=person.facts.name or person.user_name,
-            organisation=person.facts.home_organisation,
-            tier=eligibility.tier or "",
-            missing=[describe(check) for check in eligibility.missing(following)] if following else [],
-            next_tier=following,
-            contact=house.settings.yaml.federation.contact,
-        )
 
     def last_session(self, user_name: str, server: str) -> dict[str, str | bool]:
         """What became of a server's newest attempt: for the pages that wait, and for those that say it is over."""
@@ -335,7 +307,8 @@ class Views:
         )
 
 
-def _quota(standing: Standing) -> QuotaView:
+def quota_view(standing: Standing) -> QuotaView:
+    """The books' answer in unit-hours."""
     return QuotaView(
         granted=float(to_unit_hours(standing.granted)),
         used=float(to_unit_hours(standing.used)),

@@ -25,7 +25,7 @@ from federation.state import StateFolder
 from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
 from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.handlers import StyleHandler
-from hub_config.pages.language import _own_page
+from hub_config.pages.language import own_page
 from hub_config.pages.views import (
     AskView,
     Choice,
@@ -74,7 +74,7 @@ MEMBER = Facts(
     ],
 )
 def test_a_page_of_the_hub_is_gone_back_to(target: str) -> None:
-    assert _own_page(target, "/hub/") == target
+    assert own_page(target, "/hub/") == target
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_page_of_the_hub_is_gone_back_to(target: str) -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_the_home_page(target: str) -> None:
-    assert _own_page(target, "/hub/") == HOME
+    assert own_page(target, "/hub/") == HOME
 
 
 @given(st.text(st.sampled_from("/\\:@.?#ehx \t\n%[]"), max_size=12).filter(lambda text: not re.search(r"[\[\]]", text)))
@@ -132,7 +132,7 @@ def test_anything_else_is_the_home_page(target: str) -> None:
 @example("/.//evil")
 @example("/%5cevil")
 def test_no_target_leads_to_another_host(target: str) -> None:
-    found = _own_page(target, "/hub/")
+    found = own_page(target, "/hub/")
     # What browsers do first: a backslash is a slash, tabs and line breaks are nothing (WHATWG URL).
     seen = re.sub(r"[\t\r\n]", "", found).replace("\\", "/").strip()
     address = urlsplit(urljoin(OF_A_BROWSER, seen))
@@ -615,7 +615,7 @@ def test_every_template_compiles(templates: Environment, path: Path) -> None:
     assert templates.get_template(path.name)
 
 
-def test_jupyterhubs_own_pages_are_in_our_frame(templates: Environment) -> None:
+def test_jupyterhubsown_pages_are_in_our_frame(templates: Environment) -> None:
     lenient = templates.overlay(undefined=Undefined)  # for what JupyterHub's own templates ask for
     page = BeautifulSoup(lenient.get_template("page.html").render(), "html.parser")
     assert len(page.select("nav.nb-bar")) == 1

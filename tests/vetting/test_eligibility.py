@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from federation.persons import Facts
 from federation.settings import BatchSite, KubernetesSite, Site
-from vetting.eligibility import Check, Eligibility, Recorded
+from federation.terms import Acceptance, TermsInForce
+from vetting.eligibility import Check, Eligibility
 from vetting.eligibility import derive as derive_at
-from vetting.recorded import Acceptance, Evidence, MappingState, Suspension, TermsInForce
+from vetting.recorded import Evidence, MappingState, Recorded, Suspension
 from vetting.settings import Tier
 
 VO = "urn:mace:egi.eu:group:vo.example.org"

@@ -10,7 +10,8 @@ from federation.errors import Failure
 from federation.i18n import use_language
 from federation.persons import Facts
 from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, LocalSite, Site
-from vetting.eligibility import Eligibility, Recorded, derive
+from federation.terms import Acceptance, TermsInForce
+from vetting.eligibility import Eligibility, derive
 from vetting.errors import (
     ACCESS_SUSPENDED,
     FLAVOUR_NEEDS_TIER,
@@ -23,7 +24,7 @@ from vetting.errors import (
     SITE_NOT_OPEN,
 )
 from vetting.placement import Certification, Downtime, Option, SiteState, Wish, choose, places
-from vetting.recorded import Acceptance, Evidence, MappingState, Suspension, TermsInForce
+from vetting.recorded import Evidence, MappingState, Recorded, Suspension
 from vetting.settings import Tier
 
 FLAVOURS = {
