@@ -106,7 +106,7 @@ def _what_will_happen(title: str, user_name: str) -> str:
             "  goes:   name, e-mail address, institution, memberships and all else that the provider said; earlier names;",
             "          issuer and subject; the user name, also in sessions and reservations; names of sessions; what was",
             "          seen as evidence; reasons of decisions; notices; the hub's record with its tokens",
-            "  stays:  sessions, charges and grants, under a name that leads to nobody; which terms were accepted and when;",
+            "  stays:  sessions, charges and grants, under a name that leads to nobody; which terms were accepted, when;",
             "          accounts at sites, so that nobody else is given them; the audit trail with its reasons",
             f"  is not touched: files, here and at the sites (homes/{user_name} in the state folder), logs, and backups",
             "Whoever signs in as before afterwards is somebody new.",

@@ -1,7 +1,8 @@
 """The hub's REST API, as far as the worker and the commands use it.
 
-Scopes of the worker: list:users, read:servers, delete:servers, start:servers (docs of JupyterHub 6.1, "JupyterHub REST API"), and one
-of our own to ask providers again (hub_config/sign_in/refresh.py). Of the commands: delete:users.
+Scopes of the worker: list:users, read:servers, delete:servers, start:servers (docs of JupyterHub 6.1,
+"JupyterHub REST API"), and one of our own to ask providers again (hub_config/sign_in/refresh.py). Of the commands:
+delete:users.
 """
 
 from collections.abc import Iterator, Mapping

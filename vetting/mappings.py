@@ -130,7 +130,7 @@ def change(
         raise MappingError(f"There is no mapping at {site}.")
     state = TRANSITIONS.get((found.state, event))
     if state is None:
-        raise MappingError(f"The mapping at {site} is {found.state}: it cannot be changed by {event!r}.")
+        raise MappingError(f"The mapping at {site} is {found.state}: it cannot be changed by '{event}'.")
     changed = connection.execute(
         update(MappingTable)
         .where(MappingTable.id == found.id, MappingTable.state == found.state.value)

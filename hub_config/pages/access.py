@@ -26,7 +26,7 @@ from vetting.placement import Option, Wish, places
 from vetting.recorded import MappingState, Recorded
 from vetting.roles import Roles, roles_of
 
-__all__ = ["AccessView", "AccessViews", "FlavourView", "SiteView", "TierView"]
+__all__ = ["AccessView", "AccessViews", "FlavourView", "SiteView", "TierView", "Wanted"]
 
 
 def _(message: str) -> str:
