@@ -1,6 +1,6 @@
 """/hub/terms: read the terms of use, accept them, and go back to where they were in the way."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import urlencode
 
 from jupyterhub.utils import url_path_join
@@ -35,12 +35,14 @@ class TermsHandler(Page):
             return
         self.redirect(self._back())
 
-    async def _show(self, **more: Any) -> None:
+    async def _show(self, *, is_other_version: bool = False) -> None:
         user = self.current_user
         view = await self.look(self.terms.view, user.name if user else None)
         if view is None:
             raise web.HTTPError(404, gettext("There are no terms of use here."))
-        self.finish(await self.render_template("terms.html", view=view, back=self._back(), **more))
+        self.finish(
+            await self.render_template("terms.html", view=view, back=self._back(), is_other_version=is_other_version)
+        )
 
     def _back(self) -> str:
         target: str = self.get_argument("next", "")

@@ -582,15 +582,16 @@ def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
 
 
 ASKED = {"provider": "Check-in", "about": "quota-held", "asked": "GPU – Here"}
+READ = {"is_other_version": False}
 PAGES = [
     pytest.param("home.html", {"view": HOME_VIEW, "form": FORM, "error_html": ""}, id="home"),
     pytest.param("home.html", {"view": EMPTY_VIEW, "form": CLOSED, "error_html": "<b>No.</b>"}, id="home-of-a-newcomer"),
     pytest.param("access.html", {"view": ACCESS_VIEW, **ASKED}, id="access-after-a-refusal"),
     pytest.param("access.html", {"view": NOTHING_VIEW, **ASKED, "about": "", "asked": ""}, id="access-with-nothing"),
-    pytest.param("terms.html", {"view": TERMS_VIEW, "back": "/hub/home"}, id="terms"),
+    pytest.param("terms.html", {"view": TERMS_VIEW, "back": "/hub/home", **READ}, id="terms"),
     pytest.param("terms.html", {"view": TERMS_VIEW, "back": "/hub/home", "is_other_version": True}, id="other-terms"),
-    pytest.param("terms.html", {"view": replace(TERMS_VIEW, accepted_at=NOW), "back": "/hub/home"}, id="terms-accepted"),
-    pytest.param("terms.html", {"view": replace(TERMS_VIEW, reaccept_by=NOW), "back": "/hub/home"}, id="terms-changed"),
+    pytest.param("terms.html", {"view": replace(TERMS_VIEW, accepted_at=NOW), "back": "/hub/home", **READ}, id="terms-accepted"),
+    pytest.param("terms.html", {"view": replace(TERMS_VIEW, reaccept_by=NOW), "back": "/hub/home", **READ}, id="terms-changed"),
     pytest.param("spawn.html", SPAWN, id="spawn"),
     pytest.param("spawn.html", {**SPAWN, "error_message": "No."}, id="spawn-refused"),
     pytest.param("spawn.html", {**SPAWN, "html_error_message": "<b>No.</b>"}, id="spawn-refused-with-a-link"),
