@@ -37,7 +37,7 @@ run: setup ## the whole service on this machine, with demo sign-in and local ses
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak
 
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
@@ -110,10 +110,21 @@ ifeq ($(ROOT)$(DEBIAN),yesyes)
 endif
 	@touch $@
 
-$(NBFED_ENVIRONMENTS)/%/.complete: images/environments/%/requirements.lock $(LAB) | $(STAMPS)/python
+# Without it, the tests of a real provider are skipped, except in CI.
+$(STAMPS)/keycloak: tests/support/keycloak.py $(STAMPS)/dev
+ifeq ($(ROOT)$(DEBIAN),yesyes)
+	@command -v java >/dev/null || scripts/debian-packages default-jre-headless
+	@command -v mvn >/dev/null || scripts/debian-packages maven
+endif
+	@echo "Preparing Keycloak for the tests"
+	@$(BIN)/python -m tests.support.keycloak && touch $@ || [ "$(CI)" != true ]
+
+# Its folder is named by what is in it, so once complete it is right. Times of files say nothing: another clone may have
+# made it, and sessions may be using it.
+$(NBFED_ENVIRONMENTS)/%/.complete: | images/environments/%/requirements.lock $(LAB) $(STAMPS)/python
 	@echo "Installing the notebook environment '$*'"
 	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(NBFED_ENVIRONMENTS)/$*
-	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* --compile-bytecode -r $<
+	@$(UV_INSTALL) $(NBFED_ENVIRONMENTS)/$* --compile-bytecode -r images/environments/$*/requirements.lock
 	@wheel="$$($(BIN)/python -m spawners.lab.wheel $(VENV)/wheels)" && \
 	  $(BIN)/uv pip install --quiet --no-deps --compile-bytecode --python $(NBFED_ENVIRONMENTS)/$* "$$wheel"
 	@touch $@

@@ -5,7 +5,9 @@ import hashlib
 
 import uuid_utils
 
-__all__ = ["new_id", "reference"]
+__all__ = ["new_id", "read_reference", "reference"]
+
+_MISREAD = str.maketrans("018", "OIB")  # references have none of these digits
 
 
 def new_id() -> str:
@@ -17,3 +19,8 @@ def reference(identifier: str) -> str:
     """The short form of an id that a person can read out to support: eight letters and digits."""
     digest = hashlib.sha256(identifier.encode()).digest()
     return base64.b32encode(digest)[:8].decode()
+
+
+def read_reference(written: str) -> str:
+    """A reference as people wrote it down: in lower case, with digits for letters that look like them."""
+    return written.strip().upper().translate(_MISREAD)

@@ -30,9 +30,13 @@ from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.sign_in.commands import identity
 from hub_config.wiring import House, environments_folder, house, hub_users, upkeep
 from hub_config.wiring import worker as worker_of
-from quota.commands import grant, statement
+from quota.bench.commands import bench
+from quota.commands import grant, ledger, rates, statement
 from quota.ledger import Ledger
+from quota.settings import Pool
+from spawners.admission import Admission
 from spawners.commands import lab_wheel, sessions
+from spawners.quota_commands import quota
 from spawners.sessions import Sessions
 from spawners.tables import EndReason
 from vetting.commands import mapping
@@ -86,6 +90,22 @@ class Installation:
     @property
     def ledger(self) -> Ledger:
         return self._checked_house.ledger
+
+    @property
+    def admission(self) -> Admission:
+        return self._checked_house.admission
+
+    @property
+    def hub(self) -> str:
+        return self.settings.yaml.federation.hub
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        return self.settings.yaml.pools
+
+    @property
+    def weights_milli(self) -> Mapping[str, int]:
+        return self._house.admission.policy.weights_milli()
 
     @property
     def sessions(self) -> Sessions:
@@ -157,7 +177,9 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (db, grant, statement, sessions, identity, mapping, person, lab_wheel):
+for _command in (
+    bench, db, grant, ledger, quota, rates, statement, sessions, identity, mapping, person, lab_wheel,
+):  # fmt: skip
     main.add_command(_command)
 
 

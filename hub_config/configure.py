@@ -39,7 +39,7 @@ def configure(c: Any, settings: Settings) -> None:
     FederatedSpawner.context = parts.context()
     _configure_processes(c, settings)
     _configure_sessions(c, settings)
-    _configure_service_access(c, settings)
+    _configure_services(c, settings)
     configure_sign_in(c, settings, parts)
     configure_pages(c, parts)
     remove_batchspawner_route()
@@ -96,10 +96,13 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
     hub.last_activity_interval = _activity_seconds(settings)
 
 
-def _configure_service_access(c: Any, settings: Settings) -> None:
+def _configure_services(c: Any, settings: Settings) -> None:
+    """Who may use the hub's API beside people: the worker, Prometheus, which may read metrics and nothing else, and the
+    command that removes people.
+    """
     c.JupyterHub.services = [
-        {"name": "worker", "api_token": settings.state.secret("worker_token")},
-        {"name": "operator", "api_token": settings.state.secret("operator_token")},
+        {"name": name, "api_token": settings.state.secret(f"{name}_token")}
+        for name in ("worker", "prometheus", "operator")
     ]
     c.JupyterHub.custom_scopes = {REFRESH_SCOPE: {"description": "Ask providers again what they say of people"}}
     c.JupyterHub.load_roles = [
@@ -108,6 +111,12 @@ def _configure_service_access(c: Any, settings: Settings) -> None:
             "description": "renews leases, stops idle sessions, starts interrupted ones again",
             "scopes": ["list:users", "read:servers", "delete:servers", "start:servers", REFRESH_SCOPE],
             "services": ["worker"],
+        },
+        {
+            "name": "prometheus",
+            "description": "reads metrics",
+            "scopes": ["read:metrics"],
+            "services": ["prometheus"],
         },
         {
             "name": "operator",

@@ -27,8 +27,7 @@ from federation.state import StateFolder
 from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
 from quota.settings import DefaultGrant, LimitsSection, Pool
 from spawners.settings import IdleSection, WorkerSection
-from vetting.entitlements import owned_by
-from vetting.settings import DeskSection, IdentitySection, Rule, Tier
+from vetting.settings import DeskSection, IdentitySection, Tier, entitlements_of_nobody, terms_of_nobody
 
 __all__ = ["DEMO_FILE", "FederationYaml", "Settings", "SettingsError", "load", "parse"]
 
@@ -108,7 +107,7 @@ class FederationYaml(Section):
 
     @model_validator(mode="after")
     def _rules_can_hold(self) -> "FederationYaml":
-        complaints = list(_terms_of_nobody(self))
+        complaints = list[tuple[Location, str]](terms_of_nobody(self.tiers) if self.federation.terms is None else ())
         if complaints:
             raise Misfit(complaints)
         return self
@@ -156,7 +155,7 @@ class FederationYaml(Section):
                 for index, provider in enumerate(providers)
                 if provider.speaks_for == "any" and len(providers) > 1
             ]
-            complaints += _entitlements_of_nobody(self)
+            complaints += entitlements_of_nobody(self.identity, self.tiers)
         if complaints:
             raise Misfit(complaints)
         return self
@@ -346,34 +345,6 @@ def _located(location: Location, names: str | Collection[str]) -> Iterator[tuple
         yield from (((*location, name), name) for name in names)
     else:
         yield from (((*location, index), name) for index, name in enumerate(names))
-
-
-def _rules(content: FederationYaml) -> Iterator[tuple[Location, Rule]]:
-    """Each tier, and each alternative in it."""
-    for name, tier in content.tiers.items():
-        yield ("tiers", name), tier
-        yield from ((("tiers", name, "any", index), rule) for index, rule in enumerate(tier.any))
-
-
-def _entitlements_of_nobody(content: FederationYaml) -> Iterator[tuple[Location, str]]:
-    """Entitlements that a rule asks for and no provider may give."""
-    providers, roles = content.identity.providers, content.identity.roles
-    asked = [((*at, "communities"), rule.communities or []) for at, rule in _rules(content)]
-    asked += [(("identity", "roles", role), getattr(roles, role)) for role in ("reviewer", "operator", "trainer")]
-    asked += [(("identity", "roles", "site_operator", site), rule) for site, rule in roles.site_operator.items()]
-    for above, required in asked if providers else ():
-        for index, entitlement in enumerate(required):
-            if not any(owned_by(str(entitlement), provider.speaks_for) for provider in providers):
-                wrong = (
-                    f"no provider speaks for {entitlement.namespace}, so nobody could have this; see owns_namespaces"
-                )
-                yield (*above, index), wrong
-
-
-def _terms_of_nobody(content: FederationYaml) -> Iterator[tuple[Location, str]]:
-    if content.federation.terms is None:
-        wrong = "there are no terms to accept, so nobody could have this tier; name them in federation.terms"
-        yield from (((*at, "terms"), wrong) for at, rule in _rules(content) if rule.terms is not None)
 
 
 def _kind(content: object) -> str:

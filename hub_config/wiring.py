@@ -21,6 +21,7 @@ from quota import rates
 from quota.ledger import Ledger
 from spawners.admission import Admission, Policy
 from spawners.adoption import OpenAttempts
+from spawners.announcer import Announcer
 from spawners.backends.local import LocalSpawner
 from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
@@ -145,9 +146,18 @@ def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
         metrics=metrics,
         guard=lock.require,
     )
+    announcer = Announcer(
+        hub=yaml.federation.hub,
+        database=parts.database,
+        sessions=parts.sessions,
+        outlooks=parts.outlooks,
+        clock=parts.clock,
+        guard=lock.require,
+    )
     jobs = [
         Job("rounds", timedelta(seconds=yaml.worker.interval_seconds), rounds.run_once),
         Job("reconcile", timedelta(minutes=1), slower.run_once),
+        Job("announce", timedelta(minutes=1), announcer.run_once),
     ]
     return Worker(jobs, lock, probe=parts.probe, registry=registry), registry
 

@@ -43,6 +43,8 @@ def correct(
         raise ValueError(f"a correction is a whole number of milli-unit-seconds other than zero, not {amount!r}")
     if _MARK in key:
         raise ValueError(f"a key has no {_MARK!r} in it, as {key!r} has")
+    if _is_of_another(connection, hold.id, key):
+        raise ValueError(f"the key {key!r} belongs to a correction of another hold")
     made = _made(connection, hold, key)
     if made is not None:
         if made.amount != amount:
@@ -96,6 +98,11 @@ def _given_back(connection: Connection, page: Page, hold: str, amount: int) -> l
 def _active_first(grant: GrantStanding) -> tuple[bool, float]:
     """Where people still have something of it first, and of these the one that ends last."""
     return (not grant.active, -grant.ends_at.timestamp())
+
+
+def _is_of_another(connection: Connection, hold: str, key: str) -> bool:
+    entry = connection.execute(select(EntryTable.hold_id).where(EntryTable.key == key)).one_or_none()
+    return entry is not None and entry.hold_id != hold
 
 
 def _made(connection: Connection, hold: Row[Any], key: str) -> Corrected | None:

@@ -108,8 +108,8 @@ def revoke(connection: Connection, grant_id: str, *, now: datetime, actor: str, 
     if grant.revoked_at is not None:
         return
     _end(connection, grant_id, now)
-    with open_page(connection, grant.account_id, now, actor):
-        pass
+    with open_page(connection, grant.account_id, now, actor) as page:
+        page.grant_changed = True
     record(connection, at=now, act=Act.GRANT_REVOKED, actor=actor, target=grant_id, reason=reason)
 
 
@@ -136,6 +136,7 @@ def change(
     with open_page(connection, grant.account_id, now, actor) as page:
         rest = terms.amount - _paid(connection, grant_id)
         _end(connection, grant_id, now)
+        page.grant_changed = True
         _hand_over(page, grant_id, rest)
         owner = AccountTable.__table__.c
         row = connection.execute(select(owner.owner_kind, owner.owner_ref).where(owner.id == grant.account_id)).one()
@@ -207,7 +208,9 @@ def _insert(
 
 
 def _existing(connection: Connection, grant_id: str) -> Row[Any]:
-    row = connection.execute(select(GrantTable.__table__).where(GrantTable.id == grant_id)).one_or_none()
+    # Locked before its account's page, by whoever changes it; entries that name the grant need not wait for that.
+    query = select(GrantTable.__table__).where(GrantTable.id == grant_id).with_for_update(key_share=True)
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise GrantUnknown(grant_id)
     return row

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from federation.persons import Person
 from quota.tables import AccountTable, BalanceTable, OwnerKind
 
-__all__ = ["UNIT", "Owner", "account_of", "make_account"]
+__all__ = ["UNIT", "Owner", "account_of", "make_account", "owner_of", "pool_owner"]
 
 UNIT = "milli-unit-seconds"
 
@@ -24,6 +25,16 @@ class Owner:
 
     kind: OwnerKind
     ref: str
+
+
+def owner_of(person: Person) -> Owner:
+    """The account that is a person's own."""
+    return Owner(OwnerKind.USER, person.id)
+
+
+def pool_owner(name: str) -> Owner:
+    """The account of a pool."""
+    return Owner(OwnerKind.GROUP, name)
 
 
 def account_of(connection: Connection, owner: Owner) -> int | None:

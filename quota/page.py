@@ -73,6 +73,8 @@ class Page:
         New ones, in the order in which they were made.
     changes
         By grant, since the page was opened.
+    grant_changed
+        Somebody ended a grant meanwhile, which those who wait for the page have to see even where it gave no entry.
     """
 
     account_id: int
@@ -86,6 +88,7 @@ class Page:
     grants: list[GrantStanding]
     entries: list[dict[str, Any]] = field(default_factory=list)
     changes: dict[str, Change] = field(default_factory=dict)
+    grant_changed: bool = False
 
     @property
     def available(self) -> int:

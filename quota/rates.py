@@ -3,21 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from sqlalchemy import Connection, insert, select, text
 
 from quota.tables import RateTable
 
-__all__ = ["Rate", "current", "publish"]
+__all__ = ["IN_FORCE", "Version", "in_force", "publish", "versions"]
 
 
-@dataclass(frozen=True)
-class Rate:
-    """The weight of one flavour in thousandths, and the version that it belongs to."""
+_VERSION = select(RateTable.version).order_by(RateTable.version.desc()).limit(1).scalar_subquery()
+IN_FORCE = select(RateTable.version, RateTable.flavour, RateTable.weight_milli).where(RateTable.version == _VERSION)
+"""The newest version: its number, each flavour and its weight in thousandths."""
 
-    version: int
-    flavour: str
-    weight_milli: int
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """All weights of a version in thousandths, by flavour, and since when they counted."""
+
+    number: int
+    valid_from: datetime
+    weights_milli: Mapping[str, int]
 
 
 def publish(connection: Connection, weights_milli: Mapping[str, int], at: datetime) -> int:
@@ -32,7 +38,7 @@ def publish(connection: Connection, weights_milli: Mapping[str, int], at: dateti
         raise ValueError("no weights: a version has at least one flavour")
     if connection.dialect.name == "postgresql":  # on SQLite whoever writes has the only write lock already
         connection.execute(text("LOCK TABLE rate_table IN SHARE ROW EXCLUSIVE MODE"))
-    version, known = _latest(connection)
+    version, known = in_force(connection)
     if known == dict(weights_milli):
         return version
     rows = [
@@ -43,22 +49,18 @@ def publish(connection: Connection, weights_milli: Mapping[str, int], at: dateti
     return version + 1
 
 
-def current(connection: Connection, flavour: str) -> Rate:
-    """The rate in force.
-
-    Raises
-    ------
-    KeyError
-        If no published version knows the flavour.
-    """
-    version, known = _latest(connection)
-    return Rate(version, flavour, known[flavour])
-
-
-def _latest(connection: Connection) -> tuple[int, dict[str, int]]:
-    rows = connection.execute(
-        select(RateTable.version, RateTable.flavour, RateTable.weight_milli).where(
-            RateTable.version == select(RateTable.version).order_by(RateTable.version.desc()).limit(1).scalar_subquery()
-        )
-    ).all()
+def in_force(connection: Connection) -> tuple[int, dict[str, int]]:
+    """The number of the newest version, 0 if there is none, and its weights in thousandths by flavour."""
+    rows = connection.execute(IN_FORCE).all()
     return (rows[0].version if rows else 0), {row.flavour: row.weight_milli for row in rows}
+
+
+def versions(connection: Connection) -> list[Version]:
+    """All that there were, the one in force first."""
+    rows = connection.execute(select(RateTable.__table__).order_by(RateTable.version.desc(), RateTable.flavour))
+    found = []
+    for number, group in groupby(rows, key=lambda row: row.version):
+        of_version = list(group)
+        weights = {row.flavour: row.weight_milli for row in of_version}
+        found.append(Version(number=number, valid_from=of_version[0].valid_from, weights_milli=weights))
+    return found

@@ -21,17 +21,26 @@ from quota.wanting import no_funds
 __all__ = ["Refused", "reserve"]
 
 _OPEN = tuple(state.value for state in OPEN_STATES)
-_IN_THE_WAY = select(HoldTable.__table__).where(
-    or_(
-        HoldTable.id == bindparam("attempt"),
-        and_(
-            HoldTable.hub == bindparam("hub"),
-            HoldTable.user == bindparam("user"),
-            HoldTable.server == bindparam("server"),
-            HoldTable.state.in_(_OPEN),
-        ),
-    )
+_RATE = rates.IN_FORCE.subquery("rate")
+_IN_THE_WAY = or_(
+    HoldTable.id == bindparam("attempt"),
+    and_(
+        HoldTable.hub == bindparam("hub"),
+        HoldTable.user == bindparam("user"),
+        HoldTable.server == bindparam("server"),
+        HoldTable.state.in_(_OPEN),
+    ),
 )
+_LOOK = (
+    select(
+        _RATE.c.version, _RATE.c.weight_milli.label("weight"), HoldTable.id, HoldTable.state, HoldTable.hub,
+        HoldTable.user, HoldTable.server, HoldTable.site, HoldTable.flavour, HoldTable.lease_until,
+        HoldTable.weight_milli,
+    )
+    .outerjoin_from(_RATE, HoldTable, _IN_THE_WAY)
+    .where(_RATE.c.flavour == bindparam("flavour"))
+)  # fmt: skip
+"""The weight in force; and beside it the attempt's own hold and the open one of its server, where there are such."""
 _ADD_HOLD = insert(HoldTable)
 
 
@@ -69,23 +78,25 @@ def reserve(
         raise ValueError(f"a lease of {lease} and of at least {shortest} is no lease")
     where = {"hub": place.hub, "user": place.user, "server": place.server}
     # What is read before the locks is kept true by unique keys: the second of two writers fails there, and tries again.
-    rate = rates.current(connection, flavour)
-    others = connection.execute(_IN_THE_WAY, {"attempt": attempt, **where}).all()
-    known = next((row for row in others if row.id == attempt), None)
+    found = connection.execute(_LOOK, {"attempt": attempt, "flavour": flavour, **where}).all()
+    if not found:
+        raise KeyError(flavour)
+    rate = found[0]
+    known = next((row for row in found if row.id == attempt), None)
     if known is not None:
         return _admitted_before(known, place, flavour)
     pass_gates(connection, [*caps, *(cap for payer in payers for cap in payer.caps)])
     pages = pages_of(connection, [payer.owner for payer in payers], now, actor) if payers else {}
-    reasons = [Reason(problem=SERVER_BUSY, resource="sessions")] if others else []
+    reasons = [Reason(problem=SERVER_BUSY, resource="sessions")] if rate.id is not None else []
     reasons += exceeded(connection, caps, gauges)
-    payer, seconds, why_not = _choose(connection, payers, pages, rate.weight_milli, lease, shortest, gauges)
+    payer, seconds, why_not = _choose(connection, payers, pages, rate.weight, lease, shortest, gauges)
     if reasons or payer is None:
         raise Refused([*reasons, *why_not])
-    page, amount = pages[payer.owner], seconds * rate.weight_milli
+    page, amount = pages[payer.owner], seconds * rate.weight
     lease_until = now + queue + timedelta(seconds=seconds)
     values = {
         "id": attempt, "account_id": page.account_id, "amount": amount,
-        "rate_version": rate.version, "weight_milli": rate.weight_milli, "flavour": flavour,
+        "rate_version": rate.version, "weight_milli": rate.weight, "flavour": flavour,
         "gauge_sessions": gauges.sessions, "gauge_cpu": gauges.cpu, "gauge_memory_mib": gauges.memory_mib,
         "gauge_gpu": gauges.gpu, "state": HoldState.HELD.value, "reserved_at": now, "lease_until": lease_until,
         "queue_seconds": whole_seconds(queue), "site": place.site, **where,
@@ -93,7 +104,7 @@ def reserve(
     connection.execute(_ADD_HOLD, values)
     page.post(EntryKind.HOLD, amount, hold=attempt)
     put_back(connection, page)
-    return Admitted(attempt, lease_until, rate.weight_milli, payer.owner)
+    return Admitted(attempt, lease_until, rate.weight, payer.owner)
 
 
 def _choose(

@@ -1,17 +1,19 @@
 """Takes pages out of the database, locked, and puts them back.
 
-Locks are taken in one order everywhere: first the gates of caps (`quota.capping`), then the hold, then balances by
-account number. A page is put back by compare-and-swap on the balance's generation as well, so that no two writers can
-build on the same sums even where a lock was forgotten. The statements are made once: composing them anew costs more
-than running them.
+Locks are taken in one order everywhere: first the gates of caps (`quota.capping`), then the hold or the grant that
+changes, then balances by account number. A page is put back by compare-and-swap on the balance's generation as well, so
+that no two writers can build on the same sums even where a lock was forgotten. The statements are made once: composing
+them anew costs more than running them.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, insert, or_, select, tuple_, update
+from sqlalchemy.orm import aliased
 
 from quota.owners import UNIT, Owner
 from quota.page import DEFAULT_KEY, GrantStanding, Page
@@ -19,29 +21,40 @@ from quota.tables import AccountTable, BalanceTable, EntryTable, GrantBalanceTab
 
 __all__ = ["StalePage", "grants_of", "open_page", "pages_of", "put_back", "standings"]
 
-_BALANCES = (
-    select(BalanceTable.__table__, AccountTable.owner_kind, AccountTable.owner_ref)
-    .join_from(BalanceTable, AccountTable, AccountTable.id == BalanceTable.account_id)
-    .order_by(BalanceTable.account_id)
-    .with_for_update(of=BalanceTable)
-)
-_BALANCE = _BALANCES.where(BalanceTable.account_id == bindparam("account"))
-_BALANCES_OF = _BALANCES.where(
-    AccountTable.unit == UNIT,
-    tuple_(AccountTable.owner_kind, AccountTable.owner_ref).in_(bindparam("owners", expanding=True)),
-)
-
 _TAKEN_IN = GrantBalanceTable.grant_id.is_not(None)
 _LEFT = GrantTable.amount - func.coalesce(GrantBalanceTable.charged + GrantBalanceTable.lapsed, 0)
-_STANDINGS = select(GrantTable.__table__, _LEFT.label("left"), _TAKEN_IN.label("taken_in")).outerjoin_from(
-    GrantTable, GrantBalanceTable, GrantBalanceTable.grant_id == GrantTable.id
-)
-_GRANTS = (
-    _STANDINGS.where(GrantTable.account_id == bindparam("account"))
+_STANDING: tuple[Any, ...] = (
+    GrantTable.id, GrantTable.amount, _LEFT.label("left"), GrantTable.starts_at, GrantTable.ends_at,
+    GrantTable.revoked_at, _TAKEN_IN.label("taken_in"), GrantTable.key, GrantTable.reason, GrantTable.priority,
+)  # fmt: skip
+_ITS_BALANCE = GrantBalanceTable.grant_id == GrantTable.id
+_STANDINGS = select(*_STANDING).outerjoin_from(GrantTable, GrantBalanceTable, _ITS_BALANCE)
+_COUNTS = and_(
     # Those that no write has taken in yet count as well: what people read does not wait for their next start.
-    .where(or_(_TAKEN_IN, and_(GrantTable.starts_at <= bindparam("at"), GrantTable.revoked_at.is_(None))))
-    .where(or_(GrantTable.ends_at > bindparam("at"), _LEFT > 0))
-    .order_by(GrantTable.ends_at, GrantTable.priority.desc(), GrantTable.id)
+    or_(_TAKEN_IN, and_(GrantTable.starts_at <= bindparam("at"), GrantTable.revoked_at.is_(None))),
+    or_(GrantTable.ends_at > bindparam("at"), _LEFT > 0),
+)
+_SPEND_ORDER = (GrantTable.ends_at, GrantTable.priority.desc(), GrantTable.id)
+_GRANTS = _STANDINGS.where(GrantTable.account_id == bindparam("account"), _COUNTS).order_by(*_SPEND_ORDER)
+
+_SEEN = aliased(BalanceTable)
+_GRANT = GrantTable.__table__.outerjoin(GrantBalanceTable.__table__, _ITS_BALANCE)
+_PAGES = (
+    select(
+        AccountTable.owner_kind, AccountTable.owner_ref, BalanceTable.account_id, BalanceTable.granted,
+        BalanceTable.used, BalanceTable.held, BalanceTable.generation, BalanceTable.seal,
+        _SEEN.generation.label("seen"), *_STANDING,
+    )
+    .join_from(BalanceTable, AccountTable, AccountTable.id == BalanceTable.account_id)
+    .join(_SEEN, _SEEN.account_id == BalanceTable.account_id)
+    .outerjoin(_GRANT, and_(GrantTable.account_id == BalanceTable.account_id, _COUNTS))
+    .order_by(BalanceTable.account_id, *_SPEND_ORDER)
+    .with_for_update(of=BalanceTable)
+)  # fmt: skip
+_PAGE = _PAGES.where(BalanceTable.account_id == bindparam("account"))
+_PAGES_OF = _PAGES.where(
+    AccountTable.unit == UNIT,
+    tuple_(AccountTable.owner_kind, AccountTable.owner_ref).in_(bindparam("owners", expanding=True)),
 )
 
 _BEGIN_GRANT = insert(GrantBalanceTable)
@@ -53,7 +66,7 @@ _CHANGE_GRANT = (
         lapsed=GrantBalanceTable.lapsed + bindparam("more_lapsed"),
     )
 )
-_ADD_ENTRIES = insert(EntryTable)
+_ADD_ENTRIES = insert(EntryTable).inline()
 _PUT_BACK = (
     update(BalanceTable)
     .where(BalanceTable.account_id == bindparam("account"), BalanceTable.generation == bindparam("before"))
@@ -73,30 +86,31 @@ class StalePage(RuntimeError):
 
 def pages_of(connection: Connection, owners: Sequence[Owner], at: datetime, actor: str) -> dict[Owner, Page]:
     """The pages of those owners who have an account, locked in the order of their accounts, grants up to date."""
-    wanted = [(owner.kind.value, owner.ref) for owner in owners]
-    rows = connection.execute(_BALANCES_OF, {"owners": wanted}).all()
-    return {Owner(OwnerKind(row.owner_kind), row.owner_ref): _page(connection, row, at, actor) for row in rows}
+    rows = _locked(connection, _PAGES_OF, at, owners=[(owner.kind.value, owner.ref) for owner in owners])
+    return {
+        Owner(OwnerKind(first.owner_kind), first.owner_ref): _page([first, *others], at, actor)
+        for _, (first, *others) in groupby(rows, key=lambda row: row.account_id)
+    }
 
 
 @contextmanager
 def open_page(connection: Connection, account_id: int, at: datetime, actor: str) -> Iterator[Page]:
     """The page of an account, locked, with its grants up to date; put back at the end of the block."""
-    row = connection.execute(_BALANCE, {"account": account_id}).one()
-    page = _page(connection, row, at, actor)
+    page = _page(_locked(connection, _PAGE, at, account=account_id), at, actor)
     yield page
     page.update_grants()
     put_back(connection, page)
 
 
 def put_back(connection: Connection, page: Page) -> None:
-    """Write what was posted; nothing if nothing was.
+    """Write what was posted; nothing if nothing was, and no grant was changed.
 
     Raises
     ------
     StalePage
         If somebody else wrote the balance since the page was opened.
     """
-    if not page.entries:
+    if not page.entries and not page.grant_changed:
         return
     given = {grant.id: grant.amount for grant in page.grants}
     begun = [
@@ -113,7 +127,8 @@ def put_back(connection: Connection, page: Page) -> None:
         connection.execute(_BEGIN_GRANT, begun)
     if changed:
         connection.execute(_CHANGE_GRANT, changed)
-    connection.execute(_ADD_ENTRIES, page.entries)
+    if page.entries:
+        connection.execute(_ADD_ENTRIES, page.entries)
     sums = {"new_granted": page.granted, "new_used": page.used, "new_held": page.held, "new_seal": page.seal}
     written = connection.execute(_PUT_BACK, {"account": page.account_id, "before": page.generation, **sums})
     if written.rowcount != 1:
@@ -132,10 +147,26 @@ def standings(connection: Connection, grant_ids: Sequence[str], at: datetime) ->
     return [_standing(row, at) for row in rows]
 
 
-def _page(connection: Connection, row: Row[Any], at: datetime, actor: str) -> Page:
+def _locked(connection: Connection, pages: Select[Any], at: datetime, **which: Any) -> Sequence[Row[Any]]:
+    """Balances, locked, each with its grants in a row each; a balance without any has one row.
+
+    Who waited for a lock is given the balance as it is now, but on PostgreSQL the grants as they were when the statement
+    began. `seen` is of that time, too: where it differs, the rows are read again, which nobody can change any more.
+    Whoever changes a grant counts the generation on, also where no entry comes of it (`Page.grant_changed`).
+    """
+    values = {"at": at, **which}
+    rows = connection.execute(pages, values).all()
+    if any(row.seen != row.generation for row in rows):
+        rows = connection.execute(pages, values).all()
+    return rows
+
+
+def _page(rows: Sequence[Row[Any]], at: datetime, actor: str) -> Page:
+    balance = rows[0]
     page = Page(
-        account_id=row.account_id, at=at, actor=actor, granted=row.granted, used=row.used, held=row.held,
-        generation=row.generation, seal=row.seal, grants=grants_of(connection, row.account_id, at),
+        account_id=balance.account_id, at=at, actor=actor, granted=balance.granted, used=balance.used,
+        held=balance.held, generation=balance.generation, seal=balance.seal,
+        grants=[_standing(row, at) for row in rows if row.id is not None],
     )  # fmt: skip
     page.update_grants()
     return page

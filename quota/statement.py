@@ -1,16 +1,49 @@
 """What the books say to people: how much is left now, and what each session cost. Reads only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
+from quota.forecast import Fund
 from quota.owners import Owner, account_of
 from quota.page import GrantStanding
 from quota.shelf import grants_of
-from quota.tables import OPEN_STATES, BalanceTable, EntryKind, EntryTable, HoldTable
+from quota.tables import (
+    OPEN_STATES,
+    AccountTable,
+    BalanceTable,
+    EntryKind,
+    EntryTable,
+    GrantTable,
+    HoldTable,
+    OwnerKind,
+)
 
-__all__ = ["Line", "Standing", "Statement", "standing", "statement"]
+__all__ = ["Line", "Standing", "Statement", "coming", "lines", "open_lines", "standing", "statement"]
+
+_OPEN = tuple(state.value for state in OPEN_STATES)
+
+
+def _sum_of(kind: EntryKind) -> Any:
+    """What the entries of a kind add up to, for each hold."""
+    total = select(func.coalesce(func.sum(EntryTable.amount), 0))
+    return total.where(EntryTable.hold_id == HoldTable.id, EntryTable.kind == kind.value).scalar_subquery()
+
+
+_LINES = (
+    select(
+        HoldTable.__table__,
+        AccountTable.owner_kind,
+        AccountTable.owner_ref,
+        _sum_of(EntryKind.OVERRUN).label("overrun"),
+        _sum_of(EntryKind.CORRECTION).label("corrected"),
+    )
+    .join_from(HoldTable, AccountTable, AccountTable.id == HoldTable.account_id)
+    .order_by(HoldTable.reserved_at.desc(), HoldTable.id.desc())
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +82,14 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One session in a statement; `charged` is None while it is open."""
+    """One session in a statement, and who pays it.
+
+    `charged` is what its times and weight say, None while it is open; `overrun` is the part of it that had no cover when
+    it ended. `corrected` is what operators changed since, more or less.
+    """
 
     hold: str
+    payer: Owner
     server: str
     site: str
     flavour: str
@@ -63,8 +101,18 @@ class Line:
     lease_until: datetime
     amount: int
     charged: int | None
+    corrected: int
     overrun: int
     source: str
+
+    @property
+    def is_open(self) -> bool:
+        return self.charged is None
+
+    @property
+    def cost(self) -> int | None:
+        """What it costs in the end; None while it is open."""
+        return None if self.charged is None else self.charged + self.corrected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,35 +139,52 @@ def statement(connection: Connection, owner: Owner, at: datetime, *, since: date
     account = account_of(connection, owner)
     if account is None:
         return Statement(standing=Standing(), lines=())
-    overrun = (
-        select(func.coalesce(func.sum(EntryTable.amount), 0))
-        .where(EntryTable.hold_id == HoldTable.id, EntryTable.kind == EntryKind.OVERRUN.value)
-        .scalar_subquery()
-    )
     rows = connection.execute(
-        select(HoldTable.__table__, overrun.label("overrun"))
-        .where(HoldTable.account_id == account, HoldTable.reserved_at >= since)
-        .order_by(HoldTable.reserved_at.desc(), HoldTable.id.desc())
-        .limit(limit)
+        _LINES.where(HoldTable.account_id == account, HoldTable.reserved_at >= since).limit(limit)
     )
-    open_states = {state.value for state in OPEN_STATES}
-    lines = tuple(
-        Line(
-            hold=row.id,
-            server=row.server,
-            site=row.site,
-            flavour=row.flavour,
-            weight_milli=row.weight_milli,
-            state=row.state,
-            reserved_at=row.reserved_at,
-            started_at=row.started_at,
-            ended_at=row.ended_at,
-            lease_until=row.lease_until,
-            amount=row.amount,
-            charged=None if row.state in open_states else row.charged,
-            overrun=int(row.overrun),  # a sum is a decimal number to PostgreSQL
-            source=row.source or "",
+    return Statement(standing=standing(connection, owner, at), lines=tuple(map(_line, rows)))
+
+
+def open_lines(connection: Connection, owner: Owner) -> tuple[Line, ...]:
+    """The open sessions that an account pays for, newest first."""
+    account = account_of(connection, owner)
+    rows = connection.execute(_LINES.where(HoldTable.account_id == account, HoldTable.state.in_(_OPEN)))
+    return tuple(map(_line, rows))
+
+
+def lines(connection: Connection, holds: Sequence[str]) -> dict[str, Line]:
+    """Those sessions of these that were paid for, whoever pays; by the hold's id."""
+    rows = connection.execute(_LINES.where(HoldTable.id.in_(holds)))
+    return {row.id: _line(row) for row in rows}
+
+
+def coming(connection: Connection, owner: Owner, after: datetime, until: datetime) -> list[Fund]:
+    """The grants that an owner was given already, and that begin later than one moment and not later than another."""
+    rows = connection.execute(
+        select(GrantTable.amount, GrantTable.starts_at, GrantTable.ends_at).where(
+            GrantTable.account_id == account_of(connection, owner), GrantTable.revoked_at.is_(None),
+            GrantTable.starts_at > after, GrantTable.starts_at <= until,
         )
-        for row in rows
+    )  # fmt: skip
+    return [Fund(left=row.amount, starts_at=row.starts_at, ends_at=row.ends_at) for row in rows]
+
+
+def _line(row: Row[Any]) -> Line:
+    return Line(
+        hold=row.id,
+        payer=Owner(OwnerKind(row.owner_kind), row.owner_ref),
+        server=row.server,
+        site=row.site,
+        flavour=row.flavour,
+        weight_milli=row.weight_milli,
+        state=row.state,
+        reserved_at=row.reserved_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        lease_until=row.lease_until,
+        amount=row.amount,
+        charged=None if row.state in _OPEN else row.charged,
+        corrected=int(row.corrected),  # a sum is a decimal number to PostgreSQL
+        overrun=int(row.overrun),
+        source=row.source or "",
     )
-    return Statement(standing=standing(connection, owner, at), lines=lines)

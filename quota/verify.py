@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from federation.audit import Act, AuditTable
 from federation.clock import as_utc
@@ -30,7 +30,7 @@ from quota.tables import (
     RateTable,
 )
 
-__all__ = ["discrepancies"]
+__all__ = ["Counted", "count", "discrepancies"]
 
 _AT_A_TIME = 1000
 _TERMINAL = (EntryKind.RELEASE, EntryKind.CHARGE, EntryKind.OVERRUN)
@@ -63,6 +63,27 @@ class _Sums:
             self.of_hold[entry.hold_id][kind] += amount
             if kind in _TERMINAL:
                 self.terminal[entry.hold_id, entry.grant_id, kind] += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """How much there is to be checked."""
+
+    accounts: int
+    grants: int
+    holds: int
+    entries: int
+
+
+def count(connection: Connection) -> Counted:
+    """How much `discrepancies` looks at."""
+    tables = {"accounts": BalanceTable, "grants": GrantTable, "holds": HoldTable, "entries": EntryTable}
+    return Counted(
+        **{
+            name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for name, table in tables.items()
+        }
+    )
 
 
 def discrepancies(connection: Connection) -> Iterator[str]:

@@ -19,7 +19,7 @@ from federation.settings import Environment, Flavour, Site, Terms, in_language
 from federation.terms import TermsInForce, in_force
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
-from quota.capping import Cap, Gauges
+from quota.capping import Cap
 from quota.defaults import missing_default, period_bounds
 from quota.errors import NOT_IN_DEFAULT
 from quota.granting import KeyTaken
@@ -29,7 +29,7 @@ from quota.settings import DefaultGrant, LimitsSection, Pool
 from quota.statement import Standing, standing
 from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
-from spawners.paying import caps_on_all, caps_on_person, owner_of, pool_owner, pool_payer, pools_of
+from spawners.paying import caps_on_all, caps_on_person, gauges_of, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
 from vetting.eligibility import Eligibility, derive
 from vetting.placement import Wish, choose, places
@@ -103,9 +103,8 @@ class Admission:
             If the database is away.
         """
         policy, now = self.policy, self._clock()
-        said = person.facts if now - person.facts_at <= policy.snapshot else Facts()
         recorded, terms = self.recorded(person)
-        return derive(said, recorded, policy.tiers, sites=policy.sites, terms=terms, now=now)
+        return derive(self._said(person), recorded, policy.tiers, sites=policy.sites, terms=terms, now=now)
 
     def recorded(self, person: Person) -> tuple[Recorded, TermsInForce | None]:
         """What is recorded of a person, and the terms that are in force.
@@ -124,6 +123,10 @@ class Admission:
                 )
         except DatabaseUnavailable as error:
             raise Failure(DATABASE_AWAY) from error
+
+    def _said(self, person: Person) -> Facts:
+        """What the provider said of a person, unless that was too long ago."""
+        return person.facts if self._clock() - person.facts_at <= self.policy.snapshot else Facts()
 
     def place(self, person: Person, wish: Wish) -> str:
         """The site for a wish.
@@ -152,8 +155,12 @@ class Admission:
         setting = self.policy.default_for(self.eligibility(person))
         if setting is not None:
             self._give(setting, owner_of(person), person.id, "default quota of the tier")
-        for name, pool in pools_of(person.facts, self.policy.pools).items():
+        for name, pool in pools_of(self._said(person), self.policy.pools).items():
             self._give(pool, pool_owner(name), f"pool:{name}", "quota of the pool")
+
+    def may_spend(self, person: Person, payer: Owner) -> bool:
+        """Whether an account may still pay for a person's sessions: their own, or that of a pool that is open to them."""
+        return payer == owner_of(person) or payer in map(pool_owner, pools_of(self._said(person), self.policy.pools))
 
     def default_of_payer(self, person: Person, payer: Owner) -> tuple[DefaultGrant | Pool | None, str]:
         """What the account that pays for a person's session is given in each period, and its name in the grants' keys."""
@@ -224,7 +231,7 @@ class Admission:
         own = [] if refusal else [Payer(owner=owner_of(person), returns_at=self.returns_at(person, now))]
         pools = [
             pool_payer(name, pool, period_bounds(pool.period, now)[1])
-            for name, pool in pools_of(person.facts, self.policy.pools).items()
+            for name, pool in pools_of(self._said(person), self.policy.pools).items()
             if flavour in pool.flavours
         ]
         if refusal is not None and not pools:
@@ -235,10 +242,11 @@ class Admission:
         """The caps that hold whoever pays."""
         policy, limits = self.policy, self.policy.limits
         default = policy.default_for(self.eligibility(person))
+        title = in_language(policy.sites[site].title, site) if site in policy.sites else site  # may be gone by now
         return [
             *caps_on_person(server.user, default, limits.per_user),
             *caps_on_all(
-                site, in_language(policy.sites[site].title, site), limits.per_site.get(site),
+                site, title, limits.per_site.get(site),
                 wish.flavour, in_language(policy.flavours[wish.flavour].title, wish.flavour),
                 limits.per_flavour.get(wish.flavour),
             ),
@@ -246,7 +254,7 @@ class Admission:
 
     def _asked(self, attempt: str, person: Person, server: Server, wish: Wish, site: str) -> dict[str, Any]:
         """The arguments of `Ledger.reserve`."""
-        limits, flavour = self.policy.limits, self.policy.flavours[wish.flavour]
+        limits = self.policy.limits
         return {
             "attempt": attempt,
             "payers": self.payers(person, wish.flavour),
@@ -254,7 +262,7 @@ class Admission:
             "flavour": wish.flavour,
             "lease": timedelta(minutes=limits.lease_minutes),
             "shortest": timedelta(minutes=limits.shortest_lease_minutes),
-            "gauges": Gauges(cpu=flavour.cpu, memory_mib=flavour.memory_gib * 1024, gpu=flavour.gpu),
+            "gauges": gauges_of(self.policy.flavours[wish.flavour]),
             "caps": self.caps(person, server, wish, site),
         }
 

@@ -296,6 +296,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         )
         return (
             same
+            and self._backend(session) is not None
             and self._observe(session).life is not Life.ENDED
             and session.exchanged_at is None
             and session.end_reason is None

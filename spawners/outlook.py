@@ -5,16 +5,16 @@ once nobody has used it for too long; any other at the end of its lease, when th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from quota.amounts import whole_seconds
+from quota.forecast import Fund, free
 from spawners.tables import EndReason
 
 __all__ = [
     "HORIZON",
     "Account",
-    "Fund",
     "Outlook",
     "Prospect",
     "Stop",
@@ -38,15 +38,6 @@ class StopRules:
     lease: timedelta
     idle_stop: timedelta | None
     idle_notice: timedelta
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fund:
-    """A grant: `left` in milli-unit-seconds, of which new leases may be paid in [starts_at, ends_at)."""
-
-    left: int
-    starts_at: datetime
-    ends_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +138,7 @@ def look_ahead(prospect: Prospect, rules: StopRules, now: datetime) -> Outlook:
     if lease_end is not None:
         stops.append((Stop(lease_end, reason_at_lease_end(eligible=prospect.eligible)), _NOTICE))
     stops.sort(key=lambda each: each[0].at)
-    left, _ = _free(account.funds, account.taken, now)
+    left, _ = free(account.funds, account.taken, now)
     burn = prospect.weight_milli + account.others_weight_milli
     spent_at = lease_end or prospect.lease_until + timedelta(seconds=left // burn)
     return Outlook(
@@ -170,8 +161,8 @@ def _lease_end(prospect: Prospect, lease: timedelta, now: datetime) -> datetime 
         following = max(at, renewal_from(until, lease))
         taken += account.others_weight_milli * whole_seconds(following - at)
         at = following
-        free, funds = _free(funds, taken, at)
-        seconds = min(whole_seconds(at + lease - until), free // prospect.weight_milli)
+        left, funds = free(funds, taken, at)
+        seconds = min(whole_seconds(at + lease - until), left // prospect.weight_milli)
         if seconds:
             until += timedelta(seconds=seconds)
             taken += seconds * prospect.weight_milli
@@ -182,21 +173,3 @@ def _lease_end(prospect: Prospect, lease: timedelta, now: datetime) -> datetime 
             return until
         at = min(begins)
     return None
-
-
-def _free(funds: Sequence[Fund], taken: int, at: datetime) -> tuple[int, list[Fund]]:
-    """What new leases may take, and the funds once what is left of those that ended, and is not held, has lapsed.
-
-    What is taken counts against the grants in spend order, as in `quota.page.Page.update_grants`.
-    """
-    free, after = 0, []
-    for fund in funds:
-        if fund.starts_at > at:
-            after.append(fund)
-            continue
-        kept = min(fund.left, taken)
-        taken -= kept
-        counts = at < fund.ends_at
-        free += fund.left - kept if counts else 0
-        after.append(fund if counts else replace(fund, left=kept))
-    return free, after

@@ -11,14 +11,13 @@ from sqlalchemy import Connection, func, select
 from federation.database import Database
 from federation.errors import Failure
 from federation.persons import Person
-from quota.defaults import missing_default, period_bounds
+from quota.forecast import defaults_to_come, funds_of
 from quota.owners import Owner
-from quota.settings import DefaultGrant, Pool
-from quota.statement import Standing, standing
-from quota.tables import OPEN_STATES, AccountTable, GrantTable, HoldTable, OwnerKind
+from quota.statement import coming, standing
+from quota.tables import OPEN_STATES, AccountTable, HoldTable, OwnerKind
 from spawners.admission import Admission
 from spawners.errors import PERSON_UNKNOWN
-from spawners.outlook import HORIZON, Account, Fund, Outlook, Prospect, StopRules, look_ahead
+from spawners.outlook import HORIZON, Account, Outlook, Prospect, StopRules, look_ahead
 from spawners.sessions import Session
 
 __all__ = ["Outlooks", "eligible_person"]
@@ -26,8 +25,11 @@ __all__ = ["Outlooks", "eligible_person"]
 _OPEN = tuple(state.value for state in OPEN_STATES)
 
 
-def eligible_person(admission: Admission, session: Session) -> Person | None:
-    """Whose session it is, if they may still use it."""
+def eligible_person(admission: Admission, session: Session, payer: Owner | None) -> Person | None:
+    """Whose session it is, if they may still use it, and the account that pays for it still does.
+
+    `payer` is None where no open hold says who pays.
+    """
     flavour = admission.policy.flavours.get(session.flavour)
     try:
         person = admission.person(session.server.user)
@@ -35,8 +37,8 @@ def eligible_person(admission: Admission, session: Session) -> Person | None:
         if failure.problem is not PERSON_UNKNOWN:
             raise
         return None
-    reaches = flavour is not None and admission.eligibility(person).reaches(flavour.tier)
-    return person if reaches else None
+    reaches = flavour is not None and admission.eligibility(person).reaches_there(flavour.tier, session.site)
+    return person if reaches and (payer is None or admission.may_spend(person, payer)) else None
 
 
 class _Hold(NamedTuple):
@@ -81,18 +83,18 @@ class Outlooks:
         """
         if session.end_reason is not None or session.ended_at is not None:
             return None
-        person = eligible_person(self._admission, session)
         with self._database.read() as connection:
             hold = _open_hold(connection, session.attempt)
             if hold is None:
                 return None
             what_is = standing(connection, hold.payer, now)
-            coming = _coming(connection, hold.account_id, now)
+            to_come = coming(connection, hold.payer, now, now + HORIZON)
             others = _others_weight_milli(connection, hold.account_id, session.attempt)
-        funds = [*_funds(what_is, now), *coming]
-        if person is not None:
+        person = eligible_person(self._admission, session, hold.payer)
+        funds = [*funds_of(what_is.grants, now), *to_come]
+        if person is not None:  # the worker gives defaults when it renews a lease
             setting, ref = self._admission.default_of_payer(person, hold.payer)
-            funds += _default_to_come(setting, ref, what_is, now)
+            funds += defaults_to_come(setting, ref, what_is.grants, now, HORIZON)
         prospect = Prospect(
             lease_until=hold.lease_until,
             weight_milli=hold.weight_milli,
@@ -108,29 +110,6 @@ class Outlooks:
         return look_ahead(prospect, self._rules, now)
 
 
-def _default_to_come(setting: DefaultGrant | Pool | None, ref: str, what_is: Standing, now: datetime) -> list[Fund]:
-    """The default grants of this period, as far as it was not given yet, and of the next: the worker gives them when it
-    renews a lease.
-    """
-    if setting is None:
-        return []
-    following = period_bounds(setting.period, now)[1]
-    coming = [missing_default(setting, ref, what_is.grants, now)]
-    if following <= now + HORIZON:
-        coming.append(missing_default(setting, ref, (), following))
-    return [
-        Fund(left=each.amount, starts_at=each.starts_at, ends_at=each.ends_at) for each in coming if each is not None
-    ]
-
-
-def _funds(what_is: Standing, now: datetime) -> list[Fund]:
-    """What has begun; a grant that does not count any more, because it was revoked, ends now."""
-    return [
-        Fund(left=grant.left, starts_at=grant.starts_at, ends_at=grant.ends_at if grant.active else now)
-        for grant in what_is.grants
-    ]
-
-
 def _open_hold(connection: Connection, attempt: str) -> _Hold | None:
     row = connection.execute(
         select(HoldTable.lease_until, HoldTable.weight_milli, HoldTable.account_id,
@@ -144,20 +123,9 @@ def _open_hold(connection: Connection, attempt: str) -> _Hold | None:
 
 
 def _others_weight_milli(connection: Connection, account_id: int, attempt: str) -> int:
-    weight: int = connection.execute(
+    weight = connection.execute(
         select(func.coalesce(func.sum(HoldTable.weight_milli), 0)).where(
             HoldTable.account_id == account_id, HoldTable.state.in_(_OPEN), HoldTable.id != attempt
         )
     ).scalar_one()
-    return weight
-
-
-def _coming(connection: Connection, account_id: int, now: datetime) -> list[Fund]:
-    """Grants that begin soon enough to matter."""
-    rows = connection.execute(
-        select(GrantTable.amount, GrantTable.starts_at, GrantTable.ends_at).where(
-            GrantTable.account_id == account_id, GrantTable.revoked_at.is_(None),
-            GrantTable.starts_at > now, GrantTable.starts_at <= now + HORIZON,
-        )
-    )  # fmt: skip
-    return [Fund(left=row.amount, starts_at=row.starts_at, ends_at=row.ends_at) for row in rows]
+    return int(weight)  # a sum is a decimal number to PostgreSQL

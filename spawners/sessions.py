@@ -14,13 +14,12 @@ from sqlalchemy.exc import IntegrityError
 
 from federation.clock import Clock, system_clock
 from federation.database import Database, Moment
-from federation.ids import reference
+from federation.ids import read_reference, reference
 from spawners.tables import EndReason, SessionState, SessionTable
 
 __all__ = ["Server", "Session", "SessionExists", "Sessions", "Sight"]
 
 _DETAIL_CHARACTERS = 2000
-_MISREAD = str.maketrans("018", "OIB")  # references have none of these digits
 
 
 class SessionExists(Exception):
@@ -130,7 +129,7 @@ class Sessions:
 
     def with_reference(self, code: str) -> list[Session]:
         """The attempts whose short reference this is, however people wrote it; two are possible and most unlikely."""
-        wanted = code.strip().upper().translate(_MISREAD)
+        wanted = read_reference(code)
         with self._database.read() as connection:
             attempts = connection.execute(select(SessionTable.attempt)).scalars()
             found = [attempt for attempt in attempts if reference(attempt) == wanted]

@@ -5,24 +5,24 @@ Whoever is stopped has the reason written first, so that the next page can tell 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NamedTuple, Protocol
-
-from sqlalchemy import select
+from typing import Protocol
 
 from federation.clock import Clock
 from federation.database import Database
 from federation.errors import Failure
 from quota.answers import NotRenewed
 from quota.ledger import Ledger
-from quota.tables import OPEN_STATES, HoldState, HoldTable
+from quota.owners import Owner
+from quota.tables import HoldState
 from spawners.admission import Admission
 from spawners.backends.base import Life, Observation
 from spawners.context import SiteBackend
 from spawners.ending import close, source_of
+from spawners.leases import Lease, open_leases
 from spawners.memberships import Memberships
 from spawners.metrics import WorkerMetrics
 from spawners.outlook import idle_stop_at, reason_at_lease_end, renewal_from
@@ -34,13 +34,6 @@ from spawners.tables import EndReason, SessionState
 __all__ = ["Decision", "HubServers", "Rules", "Situation", "Upkeep", "decide"]
 
 _log = logging.getLogger("nbfed.worker")
-
-
-class _Lease(NamedTuple):
-    """Of an open hold."""
-
-    until: datetime
-    state: HoldState
 
 
 class Decision(Enum):
@@ -90,6 +83,7 @@ class Situation:
     last_activity: datetime | None
     stopping_since: datetime | None
     missing_since: datetime | None = None
+    payer: Owner | None = None
 
 
 class HubServers(Protocol):
@@ -186,6 +180,7 @@ class Upkeep:
         active = self._active()
         open_sessions = self._sessions.open_on(self._hub)
         holds = self._holds()  # read after the sessions: whatever was submitted by then has its hold
+        self._forget_all_but({session.attempt for session in open_sessions})
         done, silent = [], []
         for session in open_sessions:
             situation = self._situation(session, active, holds)
@@ -224,7 +219,7 @@ class Upkeep:
                 self._close(session, seen)
                 self._tell_the_hub(session, situation)
             case Decision.RENEW:
-                self._renew(session, situation.lease_until, self._ahead(seen))
+                self._renew(situation)
             case Decision.MARK_UNKNOWN if situation.hold_state is not HoldState.UNKNOWN:
                 self._ledger.unknown(session.attempt)
             case Decision.START_AGAIN:
@@ -232,7 +227,7 @@ class Upkeep:
             case Decision.STOP_IDLE:
                 self._stop(session, EndReason.IDLE)
             case Decision.STOP_LEASE:
-                self._stop_for_want_of_a_lease(session)
+                self._stop_for_want_of_a_lease(session, situation.payer)
             case Decision.END_DIRECTLY:
                 self._sessions.ending(session.attempt, EndReason.FAILED)
                 self._end(session)
@@ -242,27 +237,30 @@ class Upkeep:
                 self._sessions.ending(session.attempt, EndReason.LOST)
                 self._end(session)
 
-    def _renew(self, session: Session, lease_until: datetime | None, ahead: timedelta) -> None:
+    def _renew(self, situation: Situation) -> None:
         """Renew from now on by a whole lease, if the person may still use this and something is left.
 
         A lease that ended while no worker looked is renewed late, not lost: only when that fails is its session stopped.
         """
+        session, lease_until, payer = situation.session, situation.lease_until, situation.payer
         if self._memberships is not None:
             self._memberships.refresh(session.server.user)
-        person = eligible_person(self._admission, session)
+        person = eligible_person(self._admission, session, payer)
         if person is not None:
             self._admission.give_default(person)
-            answer = self._ledger.renew(session.attempt, until=self._clock() + ahead + self._rules.lease)
+            until = self._clock() + self._ahead(situation.seen) + self._rules.lease
+            answer = self._ledger.renew(session.attempt, until=until)
             if not isinstance(answer, NotRenewed):
                 self._metrics.renewal("short" if answer.short else "renewed")
                 return
         self._metrics.renewal("refused")
         _log.info("attempt %s is not renewed; it may run until %s", session.attempt, lease_until)
         if lease_until is None or lease_until <= self._clock():
-            self._stop_for_want_of_a_lease(session)
+            self._stop_for_want_of_a_lease(session, payer)
 
-    def _stop_for_want_of_a_lease(self, session: Session) -> None:
-        self._stop(session, reason_at_lease_end(eligible=eligible_person(self._admission, session) is not None))
+    def _stop_for_want_of_a_lease(self, session: Session, payer: Owner | None) -> None:
+        eligible = eligible_person(self._admission, session, payer) is not None
+        self._stop(session, reason_at_lease_end(eligible=eligible))
 
     def _stop(self, session: Session, reason: EndReason) -> None:
         if not self._sessions.ending(session.attempt, reason):
@@ -282,8 +280,6 @@ class Upkeep:
     def _close(self, session: Session, seen: Observation) -> None:
         if close(session, seen, sessions=self._sessions, ledger=self._ledger, clock=self._clock) is not None:
             self._metrics.settlement(source_of(seen))
-        self._stopping.pop(session.attempt, None)
-        self._missing.pop(session.attempt, None)
 
     def _tell_the_hub(self, session: Session, situation: Situation) -> None:
         """The hub would notice at its next poll; told now, the person's page is right at once.
@@ -297,7 +293,7 @@ class Upkeep:
         self,
         session: Session,
         active: Mapping[Server, datetime | None] | None,
-        holds: Mapping[str, _Lease],
+        holds: Mapping[str, Lease],
     ) -> Situation:
         hold, seen = holds.get(session.attempt), self._observe(session.site, session.attempt)
         if session.end_reason is not None:
@@ -315,11 +311,18 @@ class Upkeep:
             last_activity=None if active is None else active.get(session.server),
             stopping_since=self._stopping.get(session.attempt),
             missing_since=self._missing.get(session.attempt),
+            payer=hold.payer if hold else None,
         )
 
     def _ahead(self, seen: Observation) -> timedelta:
         """How far a session's own clock is ahead: the hub's was set back meanwhile, and no lease is longer for that."""
         return max(timedelta(0), seen.at - self._clock()) if seen.at is not None else timedelta(0)
+
+    def _forget_all_but(self, attempts: Set[str]) -> None:
+        """Whoever ended the others."""
+        for since in (self._stopping, self._missing):
+            for attempt in since.keys() - attempts:
+                del since[attempt]
 
     def _note_since(self, since: dict[str, datetime], attempt: str) -> None:
         """Keep when something was first seen; a clock that was set back begins anew."""
@@ -342,11 +345,6 @@ class Upkeep:
         self._hub_is_away = False
         return active
 
-    def _holds(self) -> dict[str, _Lease]:
+    def _holds(self) -> dict[str, Lease]:
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(HoldTable.id, HoldTable.lease_until, HoldTable.state).where(
-                    HoldTable.hub == self._hub, HoldTable.state.in_([state.value for state in OPEN_STATES])
-                )
-            ).all()
-        return {row.id: _Lease(row.lease_until, HoldState(row.state)) for row in rows}
+            return open_leases(connection, self._hub)

@@ -1,5 +1,6 @@
 """What every test may use. Services are started by the modules that need them, with `tests.support.service`."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.support.databases import (
     postgres_or_skip,
     with_tables,
 )
+from tests.support.keycloak import Keycloak, KeycloakMissing, running_keycloak
 from tests.support.postgres import PostgresServer, running_postgres
 from tests.support.service import Service, running_service
 
@@ -90,6 +92,26 @@ def database(databases: Databases) -> Iterator[Database]:
     made = Database(databases.migrated())
     yield made
     made.dispose()
+
+
+@pytest.fixture(scope="session")
+def keycloak_server() -> Iterator[Keycloak]:
+    """A Keycloak for the whole run; it takes seconds to start. Use `keycloak`."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_keycloak())
+        except KeycloakMissing as missing:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(f"Keycloak cannot be had: {missing}")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def keycloak(keycloak_server: Keycloak) -> Keycloak:
+    """The Keycloak with the realm as in its file, for the tests of one module."""
+    keycloak_server.load_realm()
+    return keycloak_server
 
 
 @pytest.fixture(scope="module")

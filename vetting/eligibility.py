@@ -18,6 +18,9 @@ from vetting.settings import Rule, Tier
 
 __all__ = ["AtSite", "Check", "Eligibility", "Standing", "derive"]
 
+_ACCEPTED, _WITH_A_SECOND_FACTOR = Rule(mapping="accepted"), Rule(mfa="when-the-site-asks")
+"""What a site asks of everybody, as the rules that it amounts to."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -80,6 +83,14 @@ class Eligibility:
     def reaches(self, tier: str, site: str | None = None) -> bool:
         """Whether the person has this tier, at one site at least or at the one that is named."""
         return any(s.holds for s in self._standings(site) if s.tier == tier)
+
+    def reaches_there(self, tier: str, site: str) -> bool:
+        """Whether the person has this tier at a site and what the site itself asks of everybody. At a site that is not in
+        the settings any more, only the tier counts.
+        """
+        if site not in self.at:
+            return self.reaches(tier)
+        return self.reaches(tier, site) and all(check.holds for check in self.at[site].asks)
 
     def missing(self, tier: str, site: str | None = None) -> tuple[Check, ...]:
         """The checks that keep the person from a tier. Those of a tier that is needed stand in its place."""
@@ -182,8 +193,8 @@ def _asked_by(site: Site, person: _Person, name: str) -> tuple[Check, ...]:
     """A batch site runs sessions under the person's own account there, and may want to see a second factor."""
     if not isinstance(site, BatchSite):
         return ()
-    mapping = _mapping(Rule(mapping="accepted"), person, name)
-    return (mapping, _mfa(Rule(mfa="when-the-site-asks"), person, name)) if site.mfa else (mapping,)
+    mapping = _mapping(_ACCEPTED, person, name)
+    return (mapping, _mfa(_WITH_A_SECOND_FACTOR, person, name)) if site.mfa else (mapping,)
 
 
 # --- one check for each field of a rule ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Rules are read once, here: what a field holds is the entitlement or the expressi
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
@@ -12,7 +13,18 @@ from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, mod
 from federation.settings import Localised, Name, Section
 from vetting import assurance, entitlements
 
-__all__ = ["DeskSection", "IdentitySection", "Namespaces", "Provider", "RoleRules", "Rule", "Scopes", "Tier"]
+__all__ = [
+    "DeskSection",
+    "IdentitySection",
+    "Namespaces",
+    "Provider",
+    "RoleRules",
+    "Rule",
+    "Scopes",
+    "Tier",
+    "entitlements_of_nobody",
+    "terms_of_nobody",
+]
 
 _RIGHT = "urn:mace:egi.eu:group:vo.example.org:role=operator"
 _NAMESPACE = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,31}(:[^\s:#]+)+", re.IGNORECASE | re.ASCII)
@@ -195,6 +207,38 @@ class Tier(Rule):
     vetting: Literal["membership", "review"] = Field(
         "membership", description="membership alone gives it, or a person decides once"
     )
+
+
+def entitlements_of_nobody(
+    identity: IdentitySection, tiers: Mapping[str, Tier]
+) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Entitlements that a rule asks for and no provider may give: where they stand in the file, and what is wrong."""
+    roles = identity.roles
+    asked: list[tuple[tuple[int | str, ...], list[entitlements.Entitlement]]] = [
+        ((*at, "communities"), rule.communities or []) for at, rule in _rules(tiers)
+    ]
+    asked += [(("identity", "roles", role), getattr(roles, role)) for role in ("reviewer", "operator", "trainer")]
+    asked += [(("identity", "roles", "site_operator", site), rule) for site, rule in roles.site_operator.items()]
+    for above, required in asked if identity.providers else ():
+        for index, entitlement in enumerate(required):
+            if not any(entitlements.owned_by(str(entitlement), its.speaks_for) for its in identity.providers):
+                wrong = (
+                    f"no provider speaks for {entitlement.namespace}, so nobody could have this; see owns_namespaces"
+                )
+                yield (*above, index), wrong
+
+
+def terms_of_nobody(tiers: Mapping[str, Tier]) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Rules that ask for terms, in a federation that has none: where they stand in the file, and what is wrong."""
+    wrong = "there are no terms to accept, so nobody could have this tier; name them in federation.terms"
+    yield from (((*at, "terms"), wrong) for at, rule in _rules(tiers) if rule.terms is not None)
+
+
+def _rules(tiers: Mapping[str, Tier]) -> Iterator[tuple[tuple[int | str, ...], Rule]]:
+    """Each tier, and each alternative in it."""
+    for name, tier in tiers.items():
+        yield ("tiers", name), tier
+        yield from ((("tiers", name, "any", index), rule) for index, rule in enumerate(tier.any))
 
 
 class DeskSection(Section):

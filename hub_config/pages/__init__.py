@@ -44,7 +44,7 @@ def configure_pages(c: Any, house: House) -> None:
     views = Page.views = Views(house)
     SessionAPIHandler.views = SessionViews(house)
     TermsHandler.terms = SpawnFormHandler.terms = terms = TermsViews(house)
-    AccessHandler.access = AccessViews(house)
+    AccessHandler.access = AccessViews(house, views)
     MyDataHandler.house = house
     hub = c.JupyterHub
     hub.template_paths = [str(TEMPLATES_FOLDER)]

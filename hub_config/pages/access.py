@@ -12,12 +12,14 @@ from babel import Locale
 from federation.errors import Failure
 from federation.i18n import current_language, decimal, gettext
 from federation.persons import Person
-from federation.settings import Flavour, Site, in_language
-from hub_config.pages.views import QuotaView, quota_view
+from federation.settings import Site, in_language
+from hub_config.pages.form_view import payer_of, size_of
+from hub_config.pages.views import PoolView, QuotaView, Views
 from hub_config.wiring import House
 from quota.amounts import to_unit_hours
-from quota.statement import Standing, standing
-from spawners.paying import owner_of
+from quota.owners import Owner
+from quota.statement import Standing
+from spawners.explaining import PERIODS
 from vetting import assurance
 from vetting.eligibility import Check, Eligibility
 from vetting.errors import FLAVOUR_NOT_AT_SITE, TERMS_NOT_ACCEPTED
@@ -38,12 +40,6 @@ _MAPPINGS = {
     MappingState.ACCEPTED: _("The site has accepted you."),
     MappingState.REFUSED: _("The site has not accepted you."),
     MappingState.ENDED: _("The site had accepted you; that has ended."),
-}
-_PERIODS = {
-    "day": _("{amount} unit-hours each day"),
-    "week": _("{amount} unit-hours each week"),
-    "month": _("{amount} unit-hours each month"),
-    "year": _("{amount} unit-hours each year"),
 }
 
 
@@ -68,13 +64,16 @@ class TierView:
 
 @dataclass(frozen=True, kw_only=True)
 class FlavourView:
-    """One flavour at one site: open, or why not. `where` as in `Wanted`; `code` is that of the reason."""
+    """One flavour at one site: open, with the pool that would pay, or why not. `where` as in `Wanted`; `code` is that of
+    the reason.
+    """
 
     name: str
     title: str
     text: str
     weight: float
     lasts_hours: float
+    pool: str = ""
     why_not: str = ""
     missing: list[str]
     where: str = ""
@@ -113,6 +112,7 @@ class AccessView:
     not_understood: list[str]
     tier: str
     quota: QuotaView
+    pools: list[PoolView]
     tiers: list[TierView]
     sites: list[SiteView]
     terms_accepted_at: datetime | None
@@ -121,8 +121,9 @@ class AccessView:
 class AccessViews:
     """Makes the page for a hub user name. Reads block; made in threads. Raises `Failure` where admission does."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, views: Views) -> None:
         self._house = house
+        self._views = views
 
     def view(self, user_name: str) -> AccessView:
         """The page; gives this period's default quota if it was not given yet."""
@@ -132,8 +133,7 @@ class AccessViews:
         admission.give_default(person)
         eligibility = admission.eligibility(person)
         recorded, terms = admission.recorded(person)
-        with house.database.read() as connection:
-            books = standing(connection, owner_of(person), now)
+        quota, pools, accounts = self._views.quota(person, now)
         facts, roles = person.facts, house.settings.yaml.identity.roles
         return AccessView(
             name=facts.name or person.user_name,
@@ -152,9 +152,10 @@ class AccessViews:
             roles=self._roles(roles_of(facts, roles, suspended=recorded.suspended is not None)),
             not_understood=list(facts.not_understood),
             tier=eligibility.tier or "",
-            quota=quota_view(books),
+            quota=quota,
+            pools=pools,
             tiers=[self._tier(name, eligibility) for name in policy.tiers],
-            sites=[self._site(name, person, eligibility, recorded, books) for name in policy.sites],
+            sites=[self._site(name, person, eligibility, recorded, accounts) for name in policy.sites],
             terms_accepted_at=next((a.at for a in recorded.acceptances if terms and a.version == terms.version), None),
         )
 
@@ -180,13 +181,18 @@ class AccessViews:
         policy = self._house.admission.policy
         default = policy.defaults.get(tier)
         if default is not None and default.amount_hours:
-            yield gettext(_PERIODS[default.period]).format(amount=decimal(float(default.amount_hours)))
+            yield gettext(PERIODS[default.period]).format(amount=decimal(float(default.amount_hours)))
         flavours = [in_language(f.title, name) for name, f in policy.flavours.items() if f.tier == tier]
         if flavours:
             yield gettext("the flavours {flavours}").format(flavours=", ".join(flavours))
 
     def _site(
-        self, name: str, person: Person, eligibility: Eligibility, recorded: Recorded, books: Standing
+        self,
+        name: str,
+        person: Person,
+        eligibility: Eligibility,
+        recorded: Recorded,
+        accounts: Mapping[Owner, Standing],
     ) -> SiteView:
         site = self._house.admission.policy.sites[name]
         state = recorded.mappings.get(name)
@@ -196,27 +202,29 @@ class AccessViews:
             title=self._site_title(name),
             country=territories.get(site.country, site.country) if site.country else "",
             mapping=gettext(_MAPPINGS[state]) if state else "",
-            flavours=[self._flavour(flavour, name, person, eligibility, books) for flavour in site.flavours],
+            flavours=[self._flavour(flavour, name, person, eligibility, accounts) for flavour in site.flavours],
         )
 
     def _site_title(self, name: str) -> str:
         site: Site = self._house.admission.policy.sites[name]
         return in_language(site.title, name)
 
-    def _flavour(self, name: str, site: str, person: Person, eligibility: Eligibility, books: Standing) -> FlavourView:
-        policy = self._house.admission.policy
-        flavour, option = policy.flavours[name], self._best(name, site, eligibility)
-        why_not = option.why_not or self._house.admission.not_in_default(person, name, books)
-        missing = [check for check in option.missing if option.why_not is not None]
+    def _flavour(
+        self, name: str, site: str, person: Person, eligibility: Eligibility, accounts: Mapping[Owner, Standing]
+    ) -> FlavourView:
+        flavour, option = self._house.admission.policy.flavours[name], self._best(name, site, eligibility)
+        payer, no_payer = payer_of(self._house, person, name, accounts)
+        why_not = option.why_not or no_payer
         weight = float(flavour.weight)
         return FlavourView(
             name=name,
             title=in_language(flavour.title, name),
-            text=_size(flavour),
+            text=size_of(flavour),
             weight=weight,
-            lasts_hours=float(to_unit_hours(books.left)) / weight,
+            lasts_hours=float(to_unit_hours(accounts[payer.owner].left)) / weight if payer else 0.0,
+            pool=payer.title if payer else "",
             why_not=why_not.message if why_not else "",
-            missing=[describe(check) for check in missing],
+            missing=[describe(check) for check in option.missing] if option.why_not else [],
             where=_where_of(why_not),
             code=why_not.problem.code if why_not else "",
         )
@@ -244,15 +252,6 @@ def _says_least(option: Option) -> int:
     if option.why_not is None:
         return 0
     return 2 if option.why_not.problem is FLAVOUR_NOT_AT_SITE else 1
-
-
-def _size(flavour: Flavour) -> str:
-    parts = [
-        gettext("{cpu} CPU").format(cpu=flavour.cpu),
-        gettext("{memory} GiB memory").format(memory=flavour.memory_gib),
-        *([gettext("{gpu} GPU").format(gpu=flavour.gpu)] if flavour.gpu else []),
-    ]
-    return ", ".join(parts)
 
 
 def _where(check: Check) -> str:

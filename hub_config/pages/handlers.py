@@ -27,7 +27,15 @@ from quota.errors import SERVER_BUSY
 from spawners.federated import FederatedSpawner
 from spawners.refusal import Refusal
 
-__all__ = ["HomeHandler", "SpawnFormHandler", "StartHandler", "StatusHandler", "StopHandler", "handlers"]
+__all__ = [
+    "HomeHandler",
+    "SpawnFormHandler",
+    "StartHandler",
+    "StatusHandler",
+    "StopHandler",
+    "WhyHandler",
+    "handlers",
+]
 
 _COMING = ("spawn", "check")
 """What JupyterHub calls a server that will be there soon: it starts, or a restarted hub is looking for it."""
@@ -188,6 +196,18 @@ def _given(options: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in options.items() if value}
 
 
+class WhyHandler(Page):
+    """GET /hub/why?flavour=NAME: why one could start this flavour now, or why not, with every figure that decides."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        try:
+            view = await self.look(self.views.why, self.current_user.name, self.get_argument("flavour", ""))
+        except KeyError as error:
+            raise web.HTTPError(404, gettext("There is no flavour with this name.")) from error
+        self.finish(await self.render_template("why.html", view=view))
+
+
 class AssetHandler(CacheControlStaticFilesHandler):  # type: ignore[misc]  # jupyterhub has no types
     """Our style and script."""
 
@@ -219,6 +239,7 @@ def handlers() -> list[tuple[Any, ...]]:
         (r"/stop", StopHandler),
         (r"/keep", KeepHandler),
         (r"/session-status", StatusHandler),
+        (r"/why", WhyHandler),
         (r"/nbfed/hub\.css", StyleHandler),
         (r"/nbfed/static/(.*)", AssetHandler, {"path": str(STATIC_FOLDER)}),
     ]

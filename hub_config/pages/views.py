@@ -5,39 +5,38 @@ Amounts are turned into unit-hours and texts here, so that templates only arrang
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import floor
 from types import MappingProxyType
 
-from federation.i18n import gettext
 from federation.ids import reference
 from federation.persons import Person
 from federation.settings import in_language
 from hub_config.pages.endings import advice_text, notice_text, reason_text
+from hub_config.pages.form_view import StartForm, start_form
 from hub_config.pages.session_view import hours
 from hub_config.wiring import House
 from quota.amounts import charge, to_unit_hours
-from quota.statement import Line, Standing, statement
-from spawners.options import ANY_SITE
-from spawners.paying import owner_of
+from quota.notices import threshold_reached
+from quota.owners import Owner
+from quota.statement import Line, Standing, open_lines, standing
+from quota.statement import lines as lines_of
+from spawners.explaining import Explanation, explain
+from spawners.findings import find, forecast_of
+from spawners.paying import owner_of, pool_owner, pools_of
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
-from vetting.eligibility import Eligibility
-from vetting.placement import Wish, places
 
 __all__ = [
-    "Choice",
     "EndedView",
     "HomeView",
+    "PoolView",
     "QuotaView",
     "RunningView",
-    "StartForm",
     "Views",
-    "quota_view",
 ]
 
 _LAST_SESSIONS = 10
-_LOOK_BACK = timedelta(days=90)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +48,10 @@ class QuotaView:
     held: float
     left: float
     ends_at: datetime | None
+    lasts_until: datetime | None = None
+    """At the pace of what runs now; None if nothing runs, or that is far away."""
+    spent_percent: int | None = None
+    """The threshold that was reached (`quota.notices`)."""
 
     @property
     def used_percent(self) -> float:
@@ -57,6 +60,15 @@ class QuotaView:
     @property
     def held_percent(self) -> float:
         return 100 * self.held / self.granted if self.granted else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolView:
+    """What the members of a community share, in unit-hours."""
+
+    title: str
+    granted: float
+    left: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,40 +112,12 @@ class EndedView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One thing to choose on the start form; closed when `why_not` is set."""
-
-    name: str
-    title: str
-    text: str = ""
-    weight: float = 0.0
-    lasts_hours: float = 0.0
-    why_not: str = ""
-    chosen: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class StartForm:
-    """The start form: flavours, environments and sites, with what was typed before."""
-
-    flavours: list[Choice]
-    environments: list[Choice]
-    sites: list[Choice]
-    server: str = ""
-    may_name: bool = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether anything can be started with it."""
-        return any(not choice.why_not for choice in self.flavours)
-
-
-@dataclass(frozen=True, kw_only=True)
 class HomeView:
     """The home page."""
 
     name: str
     quota: QuotaView
+    pools: list[PoolView]
     running: list[RunningView]
     ended: list[EndedView]
     form: StartForm
@@ -160,22 +144,52 @@ class Views:
         person = house.admission.person(user_name)
         house.admission.give_default(person)
         now = house.clock()
-        with house.database.read() as connection:
-            books = statement(connection, owner_of(person), now, since=now - _LOOK_BACK)
-        lines = {line.hold: line for line in books.lines}
         running = house.sessions.open_of_person(person.id)
         ended = house.sessions.ended_of_person(person.id, limit=_LAST_SESSIONS)
+        with house.database.read() as connection:
+            quota, pools, accounts = self.quota(person, now)
+            lines = lines_of(connection, [session.attempt for session in (*running, *ended)])
         return HomeView(
             name=person.facts.name or person.user_name,
-            quota=quota_view(books.standing),
+            quota=quota,
+            pools=pools,
             running=[self._running(s, lines.get(s.attempt), user_url, now, active) for s in running],
             ended=[self._ended(s, lines.get(s.attempt)) for s in ended],
-            form=self._form(person, books.standing, typed),
+            form=start_form(house, person, accounts, typed),
         )
 
     def form(self, user_name: str, typed: dict[str, str]) -> StartForm:
         """Only the start form."""
         return self.home(user_name, "", typed).form
+
+    def quota(self, person: Person, now: datetime) -> tuple[QuotaView, list[PoolView], dict[Owner, Standing]]:
+        """A person's own quota with its forecast, and their communities'; and what the books say of each account."""
+        house = self._house
+        own, pools = owner_of(person), pools_of(person.facts, house.admission.policy.pools)
+        with house.database.read() as connection:
+            accounts = {owner: standing(connection, owner, now) for owner in (own, *map(pool_owner, pools))}
+            outlook = forecast_of(
+                connection, house.admission, person, accounts[own], open_lines(connection, own), 1000, now
+            )
+        shared = [_pool(in_language(pool.title, name), accounts[pool_owner(name)]) for name, pool in pools.items()]
+        return _quota(accounts[own], outlook.lasts_until), shared, accounts
+
+    def why(self, user_name: str, flavour: str) -> Explanation:
+        """Why the person could start a flavour now, or why not.
+
+        Raises
+        ------
+        KeyError
+            If there is no such flavour.
+        """
+        house = self._house
+        if flavour not in house.admission.policy.flavours:
+            raise KeyError(flavour)
+        found = find(
+            house.admission, house.database, hub=house.settings.yaml.federation.hub,
+            person=house.admission.person(user_name), flavour=flavour, site=None, now=house.clock(),
+        )  # fmt: skip
+        return explain(found)
 
     def last_session(self, user_name: str, server: str) -> dict[str, str | bool]:
         """What became of a server's newest attempt: for the pages that wait, and for those that say it is over."""
@@ -235,7 +249,7 @@ class Views:
             flavour=self._flavour(session.flavour),
             started_at=started,
             seconds=charge(1, started, session.ended_at) if ran and session.ended_at else 0,
-            charged=float(to_unit_hours(line.charged or 0)) if line else 0.0,
+            charged=float(to_unit_hours(line.cost or 0)) if line else 0.0,
             estimated=bool(line and line.source == "last seen"),
             reason=reason_text(session.end_reason, self._house.settings.yaml.idle.stop_after_minutes),
             advice=advice_text(session.end_reason),
@@ -246,80 +260,23 @@ class Views:
         flavour = self._house.settings.yaml.flavours.get(name)
         return in_language(flavour.title, name) if flavour else name
 
-    def _form(self, person: Person, standing: Standing, typed: dict[str, str]) -> StartForm:
-        policy, admission = self._house.admission.policy, self._house.admission
-        eligibility = admission.eligibility(person)
-        default = policy.default_for(eligibility)
-        environments = [
-            Choice(name=name, title=in_language(e.title), text=in_language(e.description))
-            for name, e in policy.environments.items()
-            if any(getattr(e, policy.sites[site].kind) is not None for site in self._house.backends)
-        ]
-        flavours = [self._choice(name, person, standing, eligibility, environments) for name in policy.flavours]
-        sites = [
-            Choice(name=name, title=in_language(policy.sites[name].title), text=in_language(policy.sites[name].files))
-            for name in self._house.backends
-        ]
-        if len(sites) > 1:
-            sites.insert(0, Choice(name=ANY_SITE, title=gettext("The first that fits")))
-        return StartForm(
-            flavours=_with_chosen(flavours, typed.get("flavour")),
-            environments=_with_chosen(environments, typed.get("environment")),
-            sites=_with_chosen(sites, typed.get("site")),
-            server=typed.get("server", ""),
-            may_name=default is None or default.sessions is None or default.sessions > 1,
-        )
 
-    def _choice(
-        self, name: str, person: Person, standing: Standing, eligibility: Eligibility, environments: list[Choice]
-    ) -> Choice:
-        policy = self._house.admission.policy
-        flavour = policy.flavours[name]
-        options = [
-            option
-            for environment in environments
-            for option in places(
-                Wish(flavour=name, environment=environment.name),
-                eligibility=eligibility,
-                flavours=policy.flavours,
-                environments=policy.environments,
-                sites=policy.sites,
-                kinds={policy.sites[site].kind for site in self._house.backends},
-                now=self._house.clock(),
-            )
-        ]
-        refusals = [option.why_not for option in options if option.why_not is not None]
-        why_not = refusals[0] if refusals and len(refusals) == len(options) else None
-        why_not = why_not or self._house.admission.not_in_default(person, name, standing)
-        weight = float(flavour.weight)
-        size = [
-            gettext("{cpu} CPU").format(cpu=flavour.cpu),
-            gettext("{memory} GiB memory").format(memory=flavour.memory_gib),
-            *([gettext("{gpu} GPU").format(gpu=flavour.gpu)] if flavour.gpu else []),
-        ]
-        return Choice(
-            name=name,
-            title=in_language(flavour.title, name),
-            text=", ".join(size),
-            weight=weight,
-            lasts_hours=float(to_unit_hours(standing.left)) / weight,
-            why_not=why_not.message if why_not else "",
-        )
+def _pool(title: str, standing: Standing) -> PoolView:
+    return PoolView(title=title, granted=float(to_unit_hours(standing.granted)), left=_never_more(standing.left))
 
 
-def quota_view(standing: Standing) -> QuotaView:
-    """The books' answer in unit-hours."""
+def _never_more(left: int) -> float:
+    """What is left in unit-hours: never rounded up."""
+    return floor(to_unit_hours(left) * 100) / 100
+
+
+def _quota(standing: Standing, lasts_until: datetime | None = None) -> QuotaView:
     return QuotaView(
         granted=float(to_unit_hours(standing.granted)),
         used=float(to_unit_hours(standing.used)),
         held=float(to_unit_hours(standing.held)),
-        left=floor(to_unit_hours(standing.left) * 100) / 100,  # what is left is never rounded up
+        left=_never_more(standing.left),
         ends_at=standing.ends_at,
+        lasts_until=lasts_until,
+        spent_percent=threshold_reached(standing),
     )
-
-
-def _with_chosen(choices: list[Choice], wanted: str | None) -> list[Choice]:
-    """Mark what was typed before, else the first that is open."""
-    open_ones = [choice.name for choice in choices if not choice.why_not]
-    chosen = wanted if wanted in open_ones else (open_ones[0] if open_ones else None)
-    return [Choice(**{**vars(choice), "chosen": choice.name == chosen}) for choice in choices]

@@ -21,12 +21,13 @@ from hub_config.sign_in.discovery import Discovery, Metadata
 from hub_config.sign_in.http import AnswerRefused, ask
 from hub_config.sign_in.id_tokens import Keys, verify
 from hub_config.sign_in.providers import SignInProvider, scopes_to_ask
-from hub_config.sign_in.refused import Reason, SignInRefused
+from hub_config.sign_in.refused import ProviderAway, Reason, SignInRefused
 from hub_config.wiring import House
 from vetting.identity import NoSubject, identify
 
 __all__ = ["ProviderClient"]
 
+_RECENT_SECONDS = 2.0
 _MOST_GROUP_CHARACTERS = 255
 """Of a group's name in JupyterHub's database (jupyterhub 6.1, orm.py)."""
 
@@ -67,9 +68,12 @@ class ProviderClient(GenericOAuthenticator):  # type: ignore[misc]  # oauthentic
         Raises
         ------
         ProviderAway
-            If the provider cannot be asked where that is.
+            If the provider does not answer now: the browser could not tell what that means.
         """
         metadata = await self._ready(patience_seconds=patience_seconds)
+        trouble = await self.discovery.trouble(patience_seconds=patience_seconds, recent_seconds=_RECENT_SECONDS)
+        if trouble is not None:
+            raise ProviderAway(trouble)
         return str(
             url_concat(
                 metadata.authorization_endpoint,

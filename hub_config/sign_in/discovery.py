@@ -146,9 +146,9 @@ class Discovery:
                 raise ProviderAway(self._trouble or "")
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def trouble(self, *, patience_seconds: float) -> str | None:
-        """Why the provider cannot be used now, or None. Looks again if the last look is not recent."""
-        if self._looked_at is None or self._now() - self._looked_at > _LOOK_SECONDS:
+    async def trouble(self, *, patience_seconds: float, recent_seconds: float = _LOOK_SECONDS) -> str | None:
+        """Why the provider cannot be used now, or None. Looks again if the last look is not that recent."""
+        if self._looked_at is None or self._now() - self._looked_at > recent_seconds:
             try:
                 await asyncio.wait_for(self._look(), patience_seconds)
             except TimeoutError:

@@ -24,10 +24,10 @@ from hub_config.sign_in.client import ProviderClient
 from hub_config.sign_in.refused import ProviderAway, Reason, SignInRefused
 
 __all__ = [
-    "Choice",
     "ComeBackHandler",
     "LeaveHandler",
     "LogoHandler",
+    "ProviderChoice",
     "SignInHandler",
     "SignedOutHandler",
     "StartHandler",
@@ -42,7 +42,7 @@ _MOST_CHARACTERS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ProviderChoice:
     """A provider on the page."""
 
     id: str
@@ -59,12 +59,13 @@ class _RefusalPage(web.HTTPError):
     def __init__(self, failure: Failure, message: str) -> None:
         super().__init__(failure.problem.status, reason=failure.problem.code)
         self.jupyterhub_message = message
+        self.heading = gettext("You are not signed in")
 
 
 class _SignInPage(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
     """What the pages share."""
 
-    async def choices(self, next_url: str) -> list[Choice]:
+    async def choices(self, next_url: str) -> list[ProviderChoice]:
         """The providers, the one that was used last in this browser first."""
         clients = self.authenticator.clients
         last = self.get_cookie(LAST_PROVIDER_COOKIE)
@@ -72,10 +73,10 @@ class _SignInPage(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
         ordered = sorted(clients.values(), key=lambda client: client.provider.id != last)
         return [self._choice(client, next_url, last, troubles[client.provider.id]) for client in ordered]
 
-    def _choice(self, client: ProviderClient, next_url: str, last: str | None, trouble: str | None) -> Choice:
+    def _choice(self, client: ProviderClient, next_url: str, last: str | None, trouble: str | None) -> ProviderChoice:
         provider = client.provider
         query = {"provider": provider.id, **({"next": next_url} if next_url else {})}
-        return Choice(
+        return ProviderChoice(
             id=provider.id,
             title=provider.shown_title,
             address=f"{self.hub.base_url}oauth_login?{urlencode(query)}",
@@ -134,17 +135,18 @@ class ComeBackHandler(_SignInPage, OAuthCallbackHandler):  # type: ignore[misc] 
     """GET /hub/oauth_callback: the browser comes back with a code, or with a no. Each attempt is good for one answer."""
 
     async def get(self) -> None:
-        provider = self.authenticator.client("")
+        client = self.authenticator.client("")
         try:
             attempt = self._attempt()
-            provider = self.authenticator.client(attempt.provider)
+            client = self.authenticator.clients[attempt.provider]
             user = await self.login_user({"attempt": attempt, "code": await self._code(attempt)})
         except SignInRefused as refused:
-            raise self._refusal(provider, Failure(refused.problem), refused.reason, refused.detail) from None
+            raise self._refusal(client, refused.failure(_title(client)), refused.reason, refused.detail) from None
         except ProviderAway as away:
-            raise self._refusal(provider, Failure(PROVIDER_AWAY), "provider-away", str(away)) from None
+            failure = Failure(PROVIDER_AWAY, {"provider": _title(client)})
+            raise self._refusal(client, failure, "provider-away", str(away)) from None
         except DatabaseUnavailable as error:
-            raise self._refusal(provider, Failure(SIGN_IN_WITHOUT_BOOKS), "books-away", str(error)) from None
+            raise self._refusal(client, Failure(SIGN_IN_WITHOUT_BOOKS), "books-away", str(error)) from None
         if user is None:
             raise web.HTTPError(403)
         self.authenticator.refresher.forget(user.name)
@@ -173,7 +175,6 @@ class ComeBackHandler(_SignInPage, OAuthCallbackHandler):  # type: ignore[misc] 
 
     def _refusal(self, client: ProviderClient | None, failure: Failure, reason: str, detail: str) -> web.HTTPError:
         """The error page's error; the line of the log is written here."""
-        failure.figures = {"provider": client.provider.shown_title if client else gettext("Your provider")}
         failure.reference = reference(new_id())
         self.log.warning(
             "sign-in refused: reason=%s provider=%s from=%s reference=%s detail=%s",
@@ -182,6 +183,10 @@ class ComeBackHandler(_SignInPage, OAuthCallbackHandler):  # type: ignore[misc] 
         )  # fmt: skip
         told = gettext("Reference: {reference}").format(reference=failure.reference)
         return _RefusalPage(failure, f"{failure.message} {told}")
+
+
+def _title(client: ProviderClient | None) -> str:
+    return client.provider.shown_title if client else gettext("Your provider")
 
 
 class LeaveHandler(_SignInPage, OAuthLogoutHandler):  # type: ignore[misc]  # oauthenticator has no types

@@ -5,9 +5,15 @@ A `detail` never holds a token, a code or a secret: it is written into the log.
 
 from enum import StrEnum
 
-from federation.errors import Problem
+from federation.errors import Failure
 from federation.plain import plain
-from hub_config import errors
+from hub_config.errors import (
+    SIGN_IN_CANCELLED,
+    SIGN_IN_INTERRUPTED,
+    SIGN_IN_MISCONFIGURED,
+    SIGN_IN_NOT_TRUSTED,
+    SIGN_IN_WITHOUT_SUBJECT,
+)
 
 __all__ = ["ProviderAway", "Reason", "SignInRefused"]
 
@@ -36,16 +42,6 @@ class Reason(StrEnum):
     NO_SUBJECT = "no-subject"
 
 
-_PROBLEMS = {
-    Reason.STATE_MISSING: errors.SIGN_IN_INTERRUPTED,
-    Reason.WRONG_STATE: errors.SIGN_IN_INTERRUPTED,
-    Reason.PROVIDER_SAYS_NO: errors.SIGN_IN_CANCELLED,
-    Reason.CODE_REFUSED: errors.SIGN_IN_INTERRUPTED,
-    Reason.CLIENT_REFUSED: errors.SIGN_IN_MISCONFIGURED,
-    Reason.NO_SUBJECT: errors.SIGN_IN_WITHOUT_SUBJECT,
-}
-
-
 class SignInRefused(Exception):
     """What came back must not sign anybody in."""
 
@@ -54,10 +50,19 @@ class SignInRefused(Exception):
         self.detail = plain(detail[:_MOST_CHARACTERS])
         super().__init__(f"{reason}: {self.detail}" if detail else str(reason))
 
-    @property
-    def problem(self) -> Problem:
-        """What the person is told."""
-        return _PROBLEMS.get(self.reason, errors.SIGN_IN_NOT_TRUSTED)
+    def failure(self, provider: str) -> Failure:
+        """What the person is told; `provider` is its title."""
+        match self.reason:
+            case Reason.STATE_MISSING | Reason.WRONG_STATE | Reason.CODE_REFUSED:
+                return Failure(SIGN_IN_INTERRUPTED)
+            case Reason.PROVIDER_SAYS_NO:
+                return Failure(SIGN_IN_CANCELLED, {"provider": provider})
+            case Reason.CLIENT_REFUSED:
+                return Failure(SIGN_IN_MISCONFIGURED, {"provider": provider})
+            case Reason.NO_SUBJECT:
+                return Failure(SIGN_IN_WITHOUT_SUBJECT, {"provider": provider})
+            case _:
+                return Failure(SIGN_IN_NOT_TRUSTED, {"provider": provider})
 
 
 class ProviderAway(Exception):

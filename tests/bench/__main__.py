@@ -9,7 +9,10 @@ import time
 import tests.conftest  # noqa: F401 - says where the notebook environments are
 from tests.bench.report import header, progress
 
-PARTS = {"start": "starting", "restart": "restarting", "bytes": "slow_line", "boot": "booting", "derive": "deriving"}
+PARTS = {
+    "start": "starting", "restart": "restarting", "bytes": "slow_line", "boot": "booting", "derive": "deriving",
+    "ledger": "ledger",
+}  # fmt: skip
 
 
 def main() -> int:

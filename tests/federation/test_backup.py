@@ -71,7 +71,7 @@ def test_restored_books_can_be_gone_on_with(books: Books, empty: Database, file:
     restore(empty, file)
     again = open_books(empty)
     again.settle(again.hold(), MINUTE)
-    again.grant(units(60))
+    again.grant(units(60), key="one more")
     assert discrepancies(empty) == []
 
 

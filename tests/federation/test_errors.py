@@ -27,6 +27,8 @@ from quota.reasons import Reason
 
 HOUSES = (federation, quota, vetting, spawners, hub_config)
 NOT_IMPORTED = ("hub_config.jupyterhub_config", "spawners.launcher", "federation.migrations.env")
+OF_ENVIRONMENTS = "spawners.lab.nbfed_lab"
+"""Runs in notebook environments, beside packages that the hub does not have."""
 STATUSES = {400, 403, 404, 429, 502, 503, 504}
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
@@ -36,7 +38,7 @@ def modules() -> list[ModuleType]:
         name
         for house in HOUSES
         for _finder, name, _is_package in pkgutil.walk_packages(house.__path__, house.__name__ + ".")
-        if name not in NOT_IMPORTED
+        if name not in NOT_IMPORTED and not name.startswith(OF_ENVIRONMENTS)
     ]
     return [importlib.import_module(name) for name in names]
 

@@ -214,7 +214,8 @@ def test_an_outage_is_counted_and_is_one_line_of_the_log(shell: Shell, caplog: p
 
     worker = shell.of(Job("rounds", SELDOM, work))
     worker.look()
-    wait_until(lambda: shell.metric("nbfed_database_outages_total") == 1)
+    wait_until(lambda: shell.metric("nbfed_worker_job_runs_total", job="rounds", outcome="failed") == 1)
+    assert shell.metric("nbfed_database_outages_total") == 1
     assert [record.levelname for record in caplog.records if record.levelno > logging.INFO] == ["ERROR"]
     assert "Traceback" not in caplog.text
     assert "away" in worker.health()[1]["jobs"]["rounds"]["error"]

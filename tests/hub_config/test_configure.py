@@ -87,15 +87,17 @@ def test_jupyterhub_knows_every_name_and_takes_every_value(c: Config) -> None:
     assert authenticator.manage_groups
 
 
-def test_worker_and_operator_may_do_just_what_they_need(c: Config, settings: Settings) -> None:
+def test_services_may_do_just_what_they_need(c: Config, settings: Settings) -> None:
     scopes = ["list:users", "read:servers", "delete:servers", "start:servers", "custom:nbfed:refresh"]
     assert [(role["name"], role["scopes"], role["services"]) for role in c.JupyterHub.load_roles] == [
         ("worker", scopes, ["worker"]),
+        ("prometheus", ["read:metrics"], ["prometheus"]),
         ("operator", ["delete:users"], ["operator"]),
     ]
-    assert {*scopes, "delete:users"} <= {*scope_definitions, *c.JupyterHub.custom_scopes}
+    assert {*scopes, "read:metrics", "delete:users"} <= {*scope_definitions, *c.JupyterHub.custom_scopes}
     assert c.JupyterHub.services == [
-        {"name": name, "api_token": settings.state.secret(f"{name}_token")} for name in ("worker", "operator")
+        {"name": name, "api_token": settings.state.secret(f"{name}_token")}
+        for name in ("worker", "prometheus", "operator")
     ]
 
 
@@ -131,7 +133,8 @@ def test_addresses_and_secrets_are_those_of_the_installation(c: Config, settings
     assert proxy.auth_token == state.secret("proxy_token")
     assert proxy.extra_routes == {MARK: hub.hub_bind_url}
     secrets = [
-        state.secret(name) for name in ("cookie_secret", "proxy_token", "worker_token", "operator_token", "crypt_key")
+        state.secret(name)
+        for name in ("cookie_secret", "proxy_token", "worker_token", "prometheus_token", "operator_token", "crypt_key")
     ]
     assert len(set(secrets)) == 5
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in (state.root / "secrets").iterdir())

@@ -17,7 +17,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, St
 from jupyterhub._data import DATA_FILES_PATH
 from sqlalchemy import insert
 
-from federation.errors import Failure
+from federation.errors import DATABASE_AWAY, Failure
 from federation.i18n import LANGUAGES, use_language
 from federation.ids import new_id
 from federation.persons import Facts, Person, remember
@@ -26,24 +26,26 @@ from federation.terms import accept
 from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
 from hub_config.pages.access import AccessView, FlavourView, SiteView, TierView, Wanted
 from hub_config.pages.endings import advice_text, notice_text, reason_text
+from hub_config.pages.form_view import Choice, StartForm
 from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import own_page
 from hub_config.pages.terms import Notices, TermsView, TermsViews, as_html
 from hub_config.pages.views import (
-    Choice,
     EndedView,
     HomeView,
+    PoolView,
     QuotaView,
     RunningView,
-    StartForm,
     Views,
-    quota_view,
+    _quota,
 )
 from hub_config.settings import DEMO_FILE, load
+from hub_config.sign_in.page import ProviderChoice
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
 from quota.page import GrantStanding
-from quota.statement import Standing
+from quota.statement import Standing, standing
+from spawners.explaining import Explanation, Line, Part
 from spawners.paying import owner_of
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState, SessionTable
@@ -205,7 +207,7 @@ def grant(amount: int, left: int) -> GrantStanding:
 
 
 def quota(granted: int, left: int, held: int = 0) -> QuotaView:
-    return quota_view(Standing(grants=(grant(granted, left),), held=held))
+    return _quota(Standing(grants=(grant(granted, left),), held=held))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_quota_in_hours_and_percent(
 
 
 def test_without_quota_all_is_zero() -> None:
-    view = quota_view(Standing())
+    view = _quota(Standing())
     assert view == QuotaView(granted=0, used=0, held=0, left=0, ends_at=None)
     assert (view.used_percent, view.held_percent) == (0, 0)
 
@@ -317,6 +319,45 @@ def test_a_flavour_that_other_quota_pays_for_is_open(house: House) -> None:
     why_not = {choice.name: choice.why_not for choice in form(house, who).flavours}
     assert why_not["medium"] == ""
     assert why_not["gpu"] != ""
+
+
+POOLED: dict[str, Any] = {
+    **CHANGES, "pools": {"ocean": {"title": "Ocean", "community": COMMUNITY, "amount_hours": 8, "flavours": ["medium"]}}
+}  # fmt: skip
+
+
+def test_a_flavour_that_a_pool_pays_for_is_open_and_says_which(make_house: MakeHouse) -> None:
+    house = make_house(**POOLED)
+    who = person(house)
+    view = Views(house).home(who.user_name, "", {})
+    shown = {choice.name: (choice.why_not, choice.pool, choice.lasts_hours) for choice in view.form.flavours}
+    assert shown["medium"] == ("", "Ocean", 2.0)
+    assert shown["small"] == ("", "", 100.0)
+    assert view.pools == [PoolView(title="Ocean", granted=8, left=8)]
+
+
+def test_where_the_own_quota_is_used_up_the_pool_that_pays_is_named(make_house: MakeHouse) -> None:
+    house = make_house(**POOLED, limits={"lease_minutes": 45})
+    who = person(house)
+    house.admission.give_default(who)
+    house.ledger.grant(
+        key="x", owner=owner_of(who), amount=1, starts_at=NOW, ends_at=NOW + timedelta(days=1), created_by="test",
+        reason="r",
+    )  # fmt: skip
+    assert {c.name: c.pool for c in form(house, who).flavours}["medium"] == "", "it is asked first, and has enough"
+    with house.database.read() as connection:
+        (default, _other) = sorted(standing(connection, owner_of(who), NOW).grants, key=lambda grant: -grant.amount)
+    house.ledger.revoke(default.id, actor="test", reason="r")
+    assert {c.name: c.pool for c in form(house, who).flavours}["medium"] == "Ocean"
+
+
+def test_why_is_told_for_the_flavour_that_is_asked_about(house: House) -> None:
+    who = person(house)
+    assert Views(house).why(who.user_name, "small").admitted
+    assert not Views(house).why(who.user_name, "gpu").admitted
+    for unknown in ("", "huge", "<script>"):
+        with pytest.raises(KeyError):
+            Views(house).why(who.user_name, unknown)
 
 
 def test_somebody_without_access_sees_all_and_can_start_nothing(house: House) -> None:
@@ -485,6 +526,7 @@ FORM = StartForm(
     flavours=[
         Choice(name="small", title="Small", text="1 CPU", weight=1, lasts_hours=2.96, chosen=True),
         Choice(name="gpu", title="GPU", why_not="For tier T2."),
+        Choice(name="shared", title="Shared", weight=1, lasts_hours=2.96, pool="Ocean"),
     ],
     environments=[Choice(name="python", title="Python", text="numpy")],
     sites=[Choice(name="here", title="Here", text="Files stay.")],
@@ -502,7 +544,7 @@ ENDED = EndedView(
 )  # fmt: skip
 QUOTA = QuotaView(granted=100, used=1, held=2, left=97, ends_at=NOW)
 HOME_VIEW = HomeView(
-    name="Inês", quota=QUOTA,
+    name="Inês", quota=replace(QUOTA, lasts_until=NOW), pools=[PoolView(title="Ocean", granted=5, left=4.5)],
     running=[
         RUNNING, replace(RUNNING, ready=False, started_at=None), replace(RUNNING, ending=True),
         replace(RUNNING, runs_until=NOW), replace(RUNNING, lasts_hours=9.5),
@@ -510,12 +552,12 @@ HOME_VIEW = HomeView(
     ],
     ended=[ENDED, replace(ENDED, server="second")], form=FORM,
 )  # fmt: skip
-EMPTY_VIEW = HomeView(name="Inês", quota=quota_view(Standing()), running=[], ended=[], form=CLOSED)
+EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), pools=[], running=[], ended=[], form=CLOSED)
 ACCESS_VIEW = AccessView(
     name="Inês", user_name="ines-abc234", email="ines@example.org", organisation="example.org", provider="demo",
     subject="0a" * 32, facts_at=NOW, is_stale=False, communities=[COMMUNITY], affiliations=["faculty@example.org"],
     unchecked_affiliations=["staff@other.org"], assurance=["IAP/medium"], mfa=True, roles=["reviewer"],
-    not_understood=["urn:?"], tier="T1", quota=QUOTA,
+    not_understood=["urn:?"], tier="T1", quota=QUOTA, pools=[],
     tiers=[
         TierView(name="T0", holds=True, gives=[], asks=[]),
         TierView(name="T1", holds=True, gives=["100 unit-hours"], asks=[Wanted(text="the membership", holds=True)]),
@@ -542,10 +584,25 @@ ACCESS_VIEW = AccessView(
 )  # fmt: skip
 NOTHING_VIEW = replace(
     ACCESS_VIEW, email="", organisation="", communities=[], affiliations=[], unchecked_affiliations=[], assurance=[],
-    mfa=False, roles=[], not_understood=[], tier="", quota=quota_view(Standing()), tiers=[], sites=[],
+    mfa=False, roles=[], not_understood=[], tier="", quota=_quota(Standing()), tiers=[], sites=[],
     terms_accepted_at=None, is_stale=True,
 )  # fmt: skip
 TERMS_VIEW = TermsView(version="2026-11", since=NOW, html=as_html("# Be *kind*"), language="es")
+WHY = Explanation(
+    at=NOW, flavour="Small", admitted=False, answer="No.", reasons=(Failure(DATABASE_AWAY),),
+    parts=(
+        Part(
+            code="own", title="Own quota",
+            lines=(
+                Line(code="a", heading="A", figure="1", is_obstacle=True),
+                Line(code="b", heading="B", figure="2", note="N"),
+            ),
+        ),
+    ),
+)  # fmt: skip
+CHOICE = ProviderChoice(
+    id="x", title="Check-in", address="/hub/oauth_login?provider=x", logo="/x", used_last=True, away=False
+)
 SPAWNER = SimpleNamespace(name="second", stage=Stage.STARTING)
 ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "advice": "",
                  "may_ask": False, "refused": False, "reference": "ABCDEFGH"}  # fmt: skip
@@ -582,16 +639,18 @@ def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
 
 
 ASKED = {"provider": "Check-in", "about": "quota-held", "asked": "GPU – Here"}
-READ = {"is_other_version": False}
+READ = {"view": TERMS_VIEW, "back": "/hub/home", "is_other_version": False}
 PAGES = [
     pytest.param("home.html", {"view": HOME_VIEW, "form": FORM, "error_html": ""}, id="home"),
     pytest.param("home.html", {"view": EMPTY_VIEW, "form": CLOSED, "error_html": "<b>No.</b>"}, id="home-of-a-newcomer"),
     pytest.param("access.html", {"view": ACCESS_VIEW, **ASKED}, id="access-after-a-refusal"),
     pytest.param("access.html", {"view": NOTHING_VIEW, **ASKED, "about": "", "asked": ""}, id="access-with-nothing"),
-    pytest.param("terms.html", {"view": TERMS_VIEW, "back": "/hub/home", **READ}, id="terms"),
-    pytest.param("terms.html", {"view": TERMS_VIEW, "back": "/hub/home", "is_other_version": True}, id="other-terms"),
-    pytest.param("terms.html", {"view": replace(TERMS_VIEW, accepted_at=NOW), "back": "/hub/home", **READ}, id="terms-accepted"),
-    pytest.param("terms.html", {"view": replace(TERMS_VIEW, reaccept_by=NOW), "back": "/hub/home", **READ}, id="terms-changed"),
+    pytest.param("terms.html", READ, id="terms"),
+    pytest.param("terms.html", {**READ, "is_other_version": True}, id="other-terms"),
+    pytest.param("terms.html", {**READ, "view": replace(TERMS_VIEW, accepted_at=NOW)}, id="terms-accepted"),
+    pytest.param("terms.html", {**READ, "view": replace(TERMS_VIEW, reaccept_by=NOW)}, id="terms-changed"),
+    pytest.param("why.html", {"view": WHY}, id="why-not"),
+    pytest.param("why.html", {"view": replace(WHY, admitted=True, reasons=())}, id="why"),
     pytest.param("spawn.html", SPAWN, id="spawn"),
     pytest.param("spawn.html", {**SPAWN, "error_message": "No."}, id="spawn-refused"),
     pytest.param("spawn.html", {**SPAWN, "html_error_message": "<b>No.</b>"}, id="spawn-refused-with-a-link"),
@@ -599,11 +658,16 @@ PAGES = [
     pytest.param("stop_pending.html", {"spawner": SPAWNER, "auth_state": None}, id="stopping"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED}, id="failed"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED, "failed_html_message": "<b>No.</b>"}, id="refused"),
-    pytest.param("login.html", {"authenticator_login_url": "/hub/oauth_login", "login_error": ""}, id="login"),
-    pytest.param("logout.html", {}, id="logout"),
+    pytest.param("login.html", {"providers": [CHOICE]}, id="login"),
+    pytest.param("login.html", {"providers": [CHOICE, replace(CHOICE, logo="", away=True)]}, id="login-with-one-away"),
+    pytest.param("logout.html", {"still": ""}, id="logout"),
+    pytest.param("logout.html", {"still": "Check-in"}, id="logout-while-the-provider-is-away"),
     *(
         pytest.param("error.html", {"status_code": code, **ERROR}, id=f"error-{code}")
         for code in (400, 403, 404, 429, 500, 503)
+    ),
+    pytest.param(
+        "error.html", {"status_code": 403, **ERROR, "exception": SimpleNamespace(heading="Not you")}, id="sign-in-refused"
     ),
     pytest.param("404.html", {"status_code": 404, **ERROR}, id="404"),
     pytest.param("error.html", {"status_code": 500, **ERROR, "message": ""}, id="error-without-a-message"),
@@ -625,7 +689,15 @@ def test_every_page_has_all_that_it_names(
 
 
 def test_every_template_of_ours_is_rendered_here_or_is_part_of_one() -> None:
-    parts = {"_nav.html", "_notices.html", "_quota.html", "_start_form.html", "nbfed_page.html", "page.html"}
+    parts = {
+        "_nav.html",
+        "_nothing_to_start.html",
+        "_notices.html",
+        "_quota.html",
+        "_start_form.html",
+        "nbfed_page.html",
+        "page.html",
+    }
     tested = {str(param.values[0]) for param in PAGES}
     assert {path.name for path in TEMPLATES_FOLDER.iterdir()} == tested | parts
 
@@ -718,7 +790,8 @@ def test_what_others_wrote_is_no_markup(templates: Environment) -> None:
         view=replace(ACCESS_VIEW, **said, **heard), provider=EVIL, about=EVIL, asked=EVIL
     )
     spawning = templates.get_template("spawn.html").render(**{**SPAWN, "error_message": EVIL})
-    for html in (page, asking, spawning):
+    choosing = templates.get_template("login.html").render(providers=[replace(CHOICE, title=EVIL, away=True)])
+    for html in (page, asking, spawning, choosing):
         assert EVIL not in html
         assert "&lt;script&gt;" in html
 
@@ -731,7 +804,7 @@ def start_form_of(html: str) -> BeautifulSoup:
 
 def test_a_closed_flavour_cannot_be_chosen_and_says_why(templates: Environment) -> None:
     page = start_form_of(templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html=""))
-    small, gpu = page.select("input[name=flavour]")
+    small, gpu, _shared = page.select("input[name=flavour]")
     assert small.has_attr("checked")
     assert not small.has_attr("disabled")
     assert gpu.has_attr("disabled")
@@ -740,6 +813,24 @@ def test_a_closed_flavour_cannot_be_chosen_and_says_why(templates: Environment) 
     name = page.select_one("input[name=server]")
     assert name is not None
     assert name["value"] == "second"
+
+
+@pytest.mark.parametrize(("form", "flavours"), [(FORM, ["small", "gpu", "shared"]), (CLOSED, ["gpu"])])
+def test_every_flavour_has_a_link_that_says_why(templates: Environment, form: StartForm, flavours: list[str]) -> None:
+    for name, context in (("home.html", {"view": HOME_VIEW, "form": form, "error_html": ""}), ("spawn.html", SPAWN)):
+        templates.globals["start_form"] = lambda _user: form
+        page = BeautifulSoup(templates.get_template(name).render(**context), "html.parser")
+        links = page.select("a.nb-why")
+        assert [link["href"] for link in links] == [f"/hub/why?flavour={flavour}" for flavour in flavours]
+        assert len({link["aria-label"] for link in links}) == len(flavours)
+
+
+def test_who_pays_is_said_where_it_is_a_pool(templates: Environment) -> None:
+    html = templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html="")
+    page = start_form_of(html)
+    assert "takes 1 from the quota of Ocean, which lasts for 2.9 hours" in page.get_text()
+    assert "takes 1 from your quota, which lasts for 2.9 hours" in page.get_text()
+    assert "Ocean, for all members together: 4.5 of 5 unit-hours left" in html
 
 
 def test_a_form_that_comes_back_goes_to_the_same_server(templates: Environment) -> None:

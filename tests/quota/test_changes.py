@@ -191,6 +191,17 @@ def test_the_same_correction_again_changes_nothing_more(books: Books) -> None:
     assert books.dump() == before
 
 
+def test_a_key_of_another_holds_correction_is_refused(books: Books) -> None:
+    _, hold = used(books, units(3600), 10 * MINUTE)
+    other = books.hold()
+    books.settle(other, 10 * MINUTE)
+    correct(books, hold, -units(60))
+    before = books.dump()
+    with pytest.raises(ValueError, match="another hold"):
+        correct(books, other, -units(60))
+    assert books.dump() == before
+
+
 def test_no_more_is_given_back_than_it_cost(books: Books) -> None:
     _, hold = used(books, units(3600), 10 * MINUTE)
     correct(books, hold, -units(400))

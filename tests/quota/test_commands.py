@@ -2,10 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,32 +14,15 @@ from federation.audit import AuditTable
 from federation.commands import plain
 from federation.ids import new_id, reference
 from federation.persons import Person
-from quota import commands
 from quota.answers import Admitted, Payer, Place
 from quota.capping import Gauges
-from quota.commands import unit_hours
+from quota.commands import statements, unit_hours
 from quota.owners import Owner
 from quota.tables import GrantTable, OwnerKind
 from tests.hub_config.test_cli import NOW, Commands
-from tests.support.databases import Databases, locked
+from tests.support.databases import locked
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def nbfed(tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
-    commands = Commands(tmp_path, monkeypatch, database={"busy_seconds": 0.2})
-    if databases.kind != "sqlite":
-        monkeypatch.setenv("NBFED_DATABASE_URL", databases.migrated())
-    yield commands
-    commands.close()
-
-
-@pytest.fixture
-def ines(nbfed: Commands) -> Person:
-    return nbfed.person(
-        "ines", name="Inês Carvalho", email="ines@serra.example.org", home_organisation="Universidade de Serra Clara"
-    )
 
 
 def add(nbfed: Commands, *more: str, person: str = "ines", hours: str = "10", reason: str = "a course") -> Result:
@@ -363,6 +344,8 @@ def test_a_statement_has_exact_amounts_and_marks_what_is_open(nbfed: Commands, i
         "sessions": 3,
         "open": 1,
         "charged": {"unit_hours": 2.000278, "milli_unit_seconds": 7_201_000},
+        "corrected": {"unit_hours": 0.0, "milli_unit_seconds": 0},
+        "cost": {"unit_hours": 2.000278, "milli_unit_seconds": 7_201_000},
         "overrun": {"unit_hours": 0.0, "milli_unit_seconds": 0},
         "held": {"unit_hours": 1.0, "milli_unit_seconds": 3_600_000},
     }
@@ -396,7 +379,7 @@ def test_a_statement_can_begin_later(nbfed: Commands, ines: Person) -> None:
 
 
 def test_a_statement_that_is_cut_says_so(nbfed: Commands, ines: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "_MOST_SESSIONS", 1)
+    monkeypatch.setattr(statements, "_MOST_SESSIONS", 1)
     add(nbfed, hours="10")
     run(nbfed, ines, hours=1)
     assert statement(nbfed)["complete"] is True

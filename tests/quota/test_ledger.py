@@ -7,6 +7,8 @@ from itertools import count
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
 
 from federation.audit import Act, AuditTable
 from federation.database import Database, DatabaseUnavailable
@@ -27,7 +29,7 @@ from quota.ledger import HoldUnknown, Ledger
 from quota.owners import Owner
 from quota.reasons import Reason
 from quota.shelf import StalePage, open_page
-from quota.tables import OPEN_STATES, BalanceTable, EntryKind, GrantBalanceTable, HoldState, OwnerKind
+from quota.tables import OPEN_STATES, BalanceTable, EntryKind, EntryTable, GrantBalanceTable, HoldState, OwnerKind
 from tests.support.books import (
     ANN,
     ANNA,
@@ -817,6 +819,20 @@ def test_a_hold_does_not_expire_that_between_look_and_touch(
     slow.dispose()
     assert books.row(hold).state in OPEN_STATES
     assert books.balance()[2] >= units(2700)
+
+
+@pytest.mark.parametrize("kind_of_entry", ["release", "charge", "overrun"])
+def test_the_database_itself_refuses_a_second_end_of_a_hold(books: Books, kind_of_entry: str) -> None:
+    """Whatever program writes it, and whatever it read before."""
+    books.grant(units(3600))
+    hold = books.running()
+    books.settle(hold, 2 * HOUR)
+    before = books.dump()
+    (end,) = books.rows(EntryTable, EntryTable.hold_id == hold, EntryTable.kind == kind_of_entry)
+    again = {name: value for name, value in end._mapping.items() if name != "seq"}
+    with pytest.raises(IntegrityError), books.database.write() as connection:
+        connection.execute(insert(EntryTable).values(again))
+    assert books.dump() == before
 
 
 def test_releasing_twice_is_once(books: Books) -> None:

@@ -7,7 +7,6 @@ from sqlalchemy.exc import IntegrityError
 
 from federation.database import Database
 from quota import rates
-from quota.rates import Rate
 from quota.tables import RateTable
 from tests.support.books import START, Books, open_books
 
@@ -17,9 +16,9 @@ def books(database: Database) -> Books:
     return open_books(database)
 
 
-def current(books: Books, flavour: str = "small") -> Rate:
+def in_force(books: Books) -> tuple[int, dict[str, int]]:
     with books.database.read() as connection:
-        return rates.current(connection, flavour)
+        return rates.in_force(connection)
 
 
 def test_the_first_version_is_1_and_has_every_flavour(books: Books) -> None:
@@ -52,20 +51,23 @@ def test_any_difference_is_a_new_version_of_all_weights(books: Books, weights: d
 def test_going_back_to_earlier_weights_is_a_new_version_too(books: Books) -> None:
     weights = {"small": 1000, "medium": 4000, "tiny": 1}
     assert [books.publish({"small": 7}), books.publish(weights), books.publish(weights)] == [2, 3, 3]
-    assert current(books) == Rate(3, "small", 1000)
+    assert in_force(books) == (3, weights)
 
 
 def test_the_newest_version_counts_also_when_the_clock_stepped_back(books: Books) -> None:
     books.clock.now = START.replace(year=2025)
     books.publish({"small": 2000})
-    assert current(books) == Rate(2, "small", 2000)
+    assert in_force(books) == (2, {"small": 2000})
 
 
-def test_a_flavour_that_is_not_published_or_not_any_more_has_no_rate(books: Books) -> None:
-    books.publish({"small": 1000})
+def test_a_flavour_that_is_not_published_or_not_any_more_cannot_be_reserved(books: Books) -> None:
+    books.grant(1_000_000)
+    books.publish({"small": 1})
+    before = books.dump()
     for flavour in ("medium", "huge"):
-        with pytest.raises(KeyError):
-            current(books, flavour)
+        with pytest.raises(KeyError, match=flavour):
+            books.reserve(flavour=flavour)
+    assert books.dump() == before
 
 
 @pytest.mark.parametrize("weight", [0, -1])

@@ -140,6 +140,7 @@ def test_the_hub_is_killed_during_a_start_and_the_person_starts_again(service: S
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)  # two starts and a restart of the hub, 25 times; other people may use the machine
 def test_the_hub_is_killed_at_random_moments_of_a_start(service: Service) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")

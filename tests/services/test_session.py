@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import nbformat
 import pytest
 
@@ -144,3 +145,24 @@ def test_an_idle_session_is_stopped_charged_and_explained() -> None:
         assert "nobody used it for 0.1 minutes" in page
         answer = person.client.get(person.user_url + "lab")
         assert "nobody used it" in answer.text
+
+
+def test_who_watches_sees_refusals_at_the_hub_and_holds_at_the_worker(service: Service) -> None:
+    person = Person(service.base_url).sign_in("researcher")
+    answer = person.api("POST", f"users/{person.user_name}/server", json={"flavour": "huge"})
+    assert answer.status_code == 400, answer.text
+    with httpx.Client(trust_env=False, timeout=20) as client:
+        token = service.state.secret("worker_token")
+        page = client.get(service.base_url + "hub/metrics", headers={"Authorization": f"token {token}"})
+        assert page.status_code == 403, "metrics are not for everybody"
+        token = service.state.secret("prometheus_token")
+        page = client.get(service.base_url + "hub/metrics", headers={"Authorization": f"token {token}"})
+        assert page.status_code == 200, page.text[:300]
+        assert 'nbfed_refusals_total{code="option-invalid"} 1.0' in page.text
+        users = client.get(service.base_url + "hub/api/users", headers={"Authorization": f"token {token}"})
+        assert users.status_code == 403
+        worker = f"http://127.0.0.1:{service.settings.yaml.listen.worker_port}"
+        wait_for(lambda: client.get(f"{worker}/health").json()["jobs"]["reconcile"]["last_success"])
+        assert client.get(f"{worker}/health").status_code == 200
+        assert "nbfed_worker_leading 1.0" in client.get(f"{worker}/metrics").text
+    assert "ok    worker  " in service.nbfed("doctor", check=False).stdout

@@ -10,7 +10,7 @@ from traitlets.config import Config
 from federation.database import Database
 from federation.errors import DATABASE_AWAY, Failure
 from federation.persons import Person
-from quota.errors import QUOTA_SPENT
+from quota.errors import QUOTA_SPENT, SERVER_BUSY
 from spawners.adoption import OpenAttempts
 from spawners.context import Context
 from spawners.federated import FederatedSpawner
@@ -66,6 +66,18 @@ def test_an_attempt_whose_hold_was_closed_meanwhile_is_ended_and_a_new_one_is_ma
     ended = house.again(session)
     assert (ended.state, ended.end_reason) == (SessionState.ENDED, EndReason.STOPPED)
     assert house.backend.ended == [(session.attempt, 7)]
+
+
+def test_an_attempt_at_a_site_that_is_not_configured_any_more_is_neither_gone_on_with_nor_doubled(
+    house: Installation, ana: Person, spawner: FederatedSpawner
+) -> None:
+    house.policy.sites["gone"] = house.policy.sites["here"]
+    session = house.submit(ana, site="gone")
+    del house.policy.sites["gone"]
+    with pytest.raises(Failure) as refused:
+        spawner._attempt([])
+    assert refused.value.problem is SERVER_BUSY
+    assert house.again(session).ended_at is None
 
 
 @pytest.mark.parametrize("problem", [QUOTA_SPENT, DATABASE_AWAY], ids=lambda problem: problem.code)

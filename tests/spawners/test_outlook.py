@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from federation.database import Database
 from federation.persons import Facts, Person, remember
 from quota.amounts import from_unit_hours
+from quota.forecast import Fund
 from quota.settings import DefaultGrant
 from spawners.admission import owner_of
-from spawners.outlook import Account, Fund, Outlook, Prospect, Stop, StopRules, look_ahead
+from spawners.outlook import Account, Outlook, Prospect, Stop, StopRules, look_ahead
 from spawners.outlooks import Outlooks
 from spawners.sessions import Session
 from spawners.tables import EndReason

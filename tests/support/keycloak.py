@@ -25,7 +25,9 @@ from typing import Any
 
 import httpx
 
-__all__ = ["REALM_FILE", "Keycloak", "KeycloakMissing", "prepare", "running_keycloak"]
+from tests.support.service import Service, free_ports, running_service
+
+__all__ = ["REALM_FILE", "Keycloak", "KeycloakMissing", "federation_with", "prepare", "running_keycloak"]
 
 VERSION = "26.0.8"
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
@@ -132,8 +134,6 @@ class Keycloak:
     """
 
     def __init__(self, home: Path, data: Path, *, password: str) -> None:
-        from tests.support.service import free_ports
-
         self._home = home
         self._data = data
         self._password = password
@@ -200,6 +200,14 @@ class Keycloak:
             self.admin("DELETE", f"/{realm['realm']}")
         self.admin("POST", "", json=realm)
 
+    def provider(self, **changes: Any) -> dict[str, Any]:
+        """What an operator writes into federation.yaml for it."""
+        return {
+            "id": "check-in", "issuer": self.issuer, "title": "Check-in", "client_id": CLIENT_ID,
+            "client_secret_file": "secrets/check_in", "subject_claim": "voperson_id",
+            "owns_namespaces": ["urn:mace:egi.eu"],
+        } | changes  # fmt: skip
+
     def register(self, base_url: str) -> None:
         """Let a hub sign people in and out: the addresses that the how-to names, and no others."""
         client = self.admin("GET", "/egi/clients", params={"clientId": CLIENT_ID}).json()[0]
@@ -229,7 +237,7 @@ class Keycloak:
 
 @contextlib.contextmanager
 def running_keycloak() -> Iterator[Keycloak]:
-    """A server with the realm, ended and removed afterwards.
+    """A server, ended and removed afterwards; the realm is not there yet.
 
     Raises
     ------
@@ -244,12 +252,27 @@ def running_keycloak() -> Iterator[Keycloak]:
         keycloak = Keycloak(home, data, password=_template_password(home))
         try:
             keycloak.start()
-            keycloak.load_realm()
             yield keycloak
         finally:
             keycloak.stop()
     finally:
         shutil.rmtree(data, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def federation_with(keycloak: Keycloak, *, start: bool = True, **changes: Any) -> Iterator[Service]:
+    """The whole service with this Keycloak, its only provider by default, registered there as the how-to says."""
+    changes.setdefault("identity", {})
+    changes["identity"] = {"providers": [keycloak.provider()], "roles": {}} | changes["identity"]
+    changes.setdefault("tiers", {"T1": {"communities": ["urn:mace:egi.eu:group:vo.example.org"]}})
+    with running_service(start=False, **changes) as service:
+        secret = service.root / "secrets" / "check_in"
+        secret.parent.mkdir()
+        secret.write_text(CLIENT_SECRET)
+        keycloak.register(service.base_url)
+        if start:
+            service.start()
+        yield service
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "fsync": "on",
     "synchronous_commit": "on",
+    # Each database that is made writes 8 MB of log; without these, 16 MB files of zeros are written first (0.2 s of CPU).
+    "wal_init_zero": "off",
+    "wal_recycle": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
     "autovacuum": "off",  # an autovacuum in a template keeps databases from being made of it

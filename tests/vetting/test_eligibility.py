@@ -312,6 +312,23 @@ def test_the_third_tier_is_reached_site_by_site(
     assert all(eligibility.reaches("T2", site) for site in SITES)
 
 
+@pytest.mark.parametrize(
+    ("mappings", "site", "may_go_on"),
+    [
+        pytest.param({}, "cloud", True, id="a-cloud-asks-for-no-mapping"),
+        pytest.param({}, "andes", False, id="a-batch-site-asks-for-one-whatever-the-tier"),
+        pytest.param({"andes": MappingState.ACCEPTED}, "andes", True, id="accepted"),
+        pytest.param({"andes": MappingState.ENDED}, "andes", False, id="ended"),
+        pytest.param({}, "a-site-that-is-gone", True, id="a-site-that-is-not-in-the-settings-any-more"),
+    ],
+)
+def test_a_session_may_go_on_where_its_person_has_the_tier_and_what_the_site_asks(
+    mappings: dict[str, MappingState], site: str, may_go_on: bool
+) -> None:
+    eligibility = derive(replace(ALL, mfa=False), replace(ALL_RECORDED, mappings=mappings), TIERS)
+    assert eligibility.reaches_there("T2", site) is may_go_on
+
+
 @pytest.mark.parametrize("beside", [{}, {"mapping": "accepted"}], ids=["alone", "beside-a-mapping"])
 def test_a_second_factor_that_is_always_asked_for_is_asked_for_at_every_site(beside: dict[str, Any]) -> None:
     rules = tiers(T={"mfa": "always", **beside})

@@ -64,7 +64,7 @@ def test_a_provider_where_all_is_well(provider: Provider, client: httpx.Client) 
     assert "http://127.0.0.1:8000/hub/oauth_callback" in checks["redirect URI"].text
     assert "http://127.0.0.1:8000/hub/signed-out" in checks["sign-out"].text
     assert (
-        "not offered: entitlements eduperson_scoped_affiliation eduperson_assurance offline_access"
+        "not offered: entitlements eduperson_scoped_affiliation eduperson_assurance schac_home_organization offline_access"
         in checks["scopes"].text
     )
     assert "1 for signatures (RSA); algorithms RS256" in checks["keys"].text

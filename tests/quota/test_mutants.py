@@ -1,0 +1,191 @@
+"""The ledger broken on purpose, one promise at a time: the tests that are named here must notice, each by a failure of its
+own. They are all in `make test`.
+
+A mutant is a copy of the tree with a small change of its text. If the text is not there any more the mutant is out of
+date, and that is a failure, too.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.databases import postgres_or_skip
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+
+_COPIED = ("federation", "hub_config", "quota", "spawners", "tests", "vetting", "images", "pyproject.toml")
+_LEDGER, _CONCURRENCY = "tests/quota/test_ledger.py", "tests/quota/test_concurrency.py"
+
+
+@dataclass(frozen=True)
+class Change:
+    """`old` is in the file exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A broken promise, and the tests that notice. A name without `[...]` stands for both kinds of database."""
+
+    changes: tuple[Change, ...]
+    caught_by: tuple[str, ...]
+
+
+MUTANTS = {
+    "generation-check": Mutant(
+        (
+            Change(
+                "quota/shelf.py",
+                '.where(BalanceTable.account_id == bindparam("account"), BalanceTable.generation == bindparam("before"))',
+                '.where(BalanceTable.account_id == bindparam("account"))',
+            ),
+        ),
+        (f"{_LEDGER}::test_a_page_that_somebody_else_wrote_meanwhile_is_not_saved",),
+    ),
+    "unique-key-of-terminal-entries": Mutant(
+        (
+            Change(
+                "federation/migrations/versions/v0001_first_tables.py",
+                """["hold_id", sa.text("coalesce(grant_id, '')"), "kind"],\n        unique=True,""",
+                """["hold_id", sa.text("coalesce(grant_id, '')"), "kind"],\n        unique=False,""",
+            ),
+        ),
+        (f"{_LEDGER}::test_the_database_itself_refuses_a_second_end_of_a_hold",),
+    ),
+    "rate-version": Mutant(
+        (
+            Change("quota/ledger.py", "import correcting, granting", "import correcting, granting, rates"),
+            Change(
+                "quota/ledger.py",
+                "            amount = seconds * row.weight_milli\n            set_aside",
+                "            amount = seconds * rates.in_force(connection)[1][row.flavour]\n            set_aside",
+            ),
+        ),
+        (f"{_LEDGER}::test_a_price_that_changes_in_mid_session_does_not_touch_it",),
+    ),
+    "refund-on-unknown": Mutant(
+        (
+            Change("quota/ledger.py", "select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable",
+                   'select(HoldTable.id).where(HoldTable.state.in_(["held", "unknown"]), HoldTable'),
+            Change("quota/ledger.py", "(row.state == HoldState.HELD and row.lease_until <= due)",
+                   '(row.state in ("held", "unknown") and row.lease_until <= due)'),
+        ),
+        (f"{_LEDGER}::test_nothing_is_refunded_of_a_session_that_runs_or_cannot_be_asked_about",),
+    ),
+    "lock-order-of-balances": Mutant(
+        (
+            Change(
+                "quota/shelf.py",
+                "rows = _locked(connection, _PAGES_OF, at, owners=[(owner.kind.value, owner.ref) for owner in owners])",
+                "rows = [row for owner in owners for row in "
+                "_locked(connection, _PAGES_OF, at, owners=[(owner.kind.value, owner.ref)])]",
+            ),
+        ),
+        (
+            f"{_CONCURRENCY}::test_of_several_payers_the_lower_account_is_locked_first_whoever_is_named_first[postgresql]",
+            f"{_CONCURRENCY}::test_processes_with_several_payers_and_caps_in_any_order_never_lock_each_other_out[postgresql]",
+        ),
+    ),
+    "lock-order-of-gates": Mutant(
+        (
+            Change("quota/capping.py", "AS gate ORDER BY 1) g", "AS gate) g"),
+            Change("quota/capping.py", "sorted({_gate(cap) for cap in caps})", "[_gate(cap) for cap in caps]"),
+        ),
+        (f"{_CONCURRENCY}::test_gates_of_caps_are_passed_in_one_order_whichever_cap_is_named_first[postgresql]",),
+    ),
+    "no-locks": Mutant(
+        (Change("quota/shelf.py", "    .with_for_update(of=BalanceTable)\n", ""),),
+        (
+            f"{_CONCURRENCY}::test_processes_with_several_payers_and_caps_in_any_order_never_lock_each_other_out[postgresql]",
+        ),
+    ),
+    "grants-read-before-the-lock": Mutant(
+        (Change("quota/shelf.py", "if any(row.seen != row.generation for row in rows):", "if False:"),),
+        (f"{_CONCURRENCY}::test_a_start_that_waited_for_a_revocation_is_refused[postgresql]",),
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree, whose own modules are the ones that are imported there."""
+    postgres_or_skip()
+    tree = tmp_path_factory.mktemp("tree")
+    for name in _COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tree / name)
+    imported = run(tree, "-c", "import quota, federation; print(quota.__file__, federation.__file__)")
+    assert imported.stdout.split() == [str(tree / house / "__init__.py") for house in ("quota", "federation")]
+    return tree
+
+
+@pytest.fixture
+def mutated(tree: Path, request: pytest.FixtureRequest) -> Iterator[Mutant]:
+    """The tree is broken during the test."""
+    mutant = MUTANTS[request.param]
+    files = {change.file: (tree / change.file).read_text() for change in mutant.changes}
+    try:
+        for change in mutant.changes:
+            text = (tree / change.file).read_text()
+            assert text.count(change.old) == 1, f"{change.file} has {change.old!r} {text.count(change.old)} times"
+            (tree / change.file).write_text(text.replace(change.old, change.new))
+        yield mutant
+    finally:
+        for file, text in files.items():
+            (tree / file).write_text(text)
+
+
+def run(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, *words], cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=1100
+    )
+
+
+def failures(tree: Path, tests: tuple[str, ...]) -> tuple[set[str], set[str]]:
+    """Which of the tests failed in the tree, and which passed; nothing else may become of them."""
+    report = tree / "report.xml"
+    report.unlink(missing_ok=True)
+    done = run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests)
+    assert report.exists(), done.stdout + done.stderr
+    failed, passed = set(), set()
+    said = ("AssertionError", "assert", "Failed: DID NOT RAISE")
+    for case in ET.parse(report).iter("testcase"):
+        assert case.find("error") is None, f"{case.get('name')} could not run:\n{done.stdout}"
+        assert case.find("skipped") is None, f"{case.get('name')} did not run"
+        failure = case.find("failure")
+        assert failure is None or str(failure.get("message")).startswith(said), f"no promise of this:\n{done.stdout}"
+        (passed if failure is None else failed).add(str(case.get("name")))
+    return failed, passed
+
+
+def name_of(test: str) -> str:
+    return test.partition("::")[2]
+
+
+def test_the_tree_as_it_is_passes_all_of_them(tree: Path) -> None:
+    tests = tuple(sorted({test for mutant in MUTANTS.values() for test in mutant.caught_by}))
+    failed, passed = failures(tree, tests)
+    assert failed == set()
+    assert all(any(name.startswith(name_of(test)) for name in passed) for test in tests)
+
+
+@pytest.mark.parametrize("mutated", MUTANTS, indirect=True)
+def test_a_ledger_that_breaks_this_promise_is_caught_by_each_test_that_is_named(tree: Path, mutated: Mutant) -> None:
+    failed, passed = failures(tree, mutated.caught_by)
+    for test in mutated.caught_by:
+        assert any(name.startswith(name_of(test)) for name in failed), f"{test} did not notice; passed: {passed}"
