@@ -136,7 +136,7 @@ def test_addresses_and_secrets_are_those_of_the_installation(c: Config, settings
         state.secret(name)
         for name in ("cookie_secret", "proxy_token", "worker_token", "prometheus_token", "operator_token", "crypt_key")
     ]
-    assert len(set(secrets)) == 5
+    assert len(set(secrets)) == 6
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in (state.root / "secrets").iterdir())
 
 
