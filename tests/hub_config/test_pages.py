@@ -171,7 +171,9 @@ def test_a_stop_that_nobody_asked_for_is_told_before_and_says_what_to_do_next(re
     assert (asks in after) is (reason is not EndReason.IDLE)
 
 
-@pytest.mark.parametrize("reason", [None, *(set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST})])
+@pytest.mark.parametrize(
+    "reason", [None, *(set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST})]
+)
 def test_an_end_that_explains_itself_has_no_advice(reason: EndReason | None) -> None:
     assert advice_text(reason) == ""
 
