@@ -22,7 +22,7 @@ from quota.statement import Standing
 from spawners.explaining import PERIODS
 from vetting import assurance
 from vetting.eligibility import Check, Eligibility
-from vetting.errors import FLAVOUR_NOT_AT_SITE, TERMS_NOT_ACCEPTED
+from vetting.errors import ACCESS_SUSPENDED, FLAVOUR_NOT_AT_SITE, TERMS_NOT_ACCEPTED
 from vetting.missing import describe
 from vetting.placement import Option, Wish, places
 from vetting.recorded import MappingState, Recorded
@@ -262,6 +262,6 @@ def _where(check: Check) -> str:
 
 def _where_of(why_not: Failure | None) -> str:
     """Where to get what is missing; nowhere, if it passes by itself or nobody could give it."""
-    if why_not is None or why_not.problem.status != 403:
+    if why_not is None or why_not.problem.status != 403 or why_not.problem is ACCESS_SUSPENDED:
         return ""
     return "terms" if why_not.problem is TERMS_NOT_ACCEPTED else "desk"

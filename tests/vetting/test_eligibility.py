@@ -148,7 +148,8 @@ def test_rules_that_ask_for_nothing(rule: dict[str, Any], holds: bool) -> None:
 
 
 def test_with_no_tiers_nobody_has_one() -> None:
-    assert derive(ALL, ALL_RECORDED, {}, sites={}) == Eligibility(None, ())
+    nothing = derive(ALL, ALL_RECORDED, {}, sites={})
+    assert (nothing.tier, nothing.standings, nothing.at) == (None, (), {})
 
 
 def test_all_fields_of_a_rule_must_hold() -> None:
