@@ -99,8 +99,8 @@ class Admission:
 
         Raises
         ------
-        Failure
-            If the database is away.
+        federation.database.DatabaseUnavailable
+            If that cannot be read: who cannot be looked up is not let in.
         """
         policy, now = self.policy, self._clock()
         recorded, terms = self.recorded(person)
@@ -111,18 +111,13 @@ class Admission:
 
         Raises
         ------
-        Failure
-            If the database is away.
+        federation.database.DatabaseUnavailable
+            If it cannot be read.
         """
         terms = self.policy.terms
-        try:
-            with self._database.read() as connection:
-                return (
-                    recorded_of(connection, person.id),
-                    in_force(connection, terms.grace_days) if terms is not None else None,
-                )
-        except DatabaseUnavailable as error:
-            raise Failure(DATABASE_AWAY) from error
+        with self._database.read() as connection:
+            recorded = recorded_of(connection, person.id)
+            return recorded, in_force(connection, terms.grace_days) if terms is not None else None
 
     def _said(self, person: Person) -> Facts:
         """What the provider said of a person, unless that was too long ago."""
@@ -135,6 +130,8 @@ class Admission:
         ------
         Failure
             Why there is none.
+        federation.database.DatabaseUnavailable
+            If what is recorded of the person cannot be read.
         """
         policy = self.policy
         options = places(

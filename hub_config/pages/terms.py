@@ -11,6 +11,7 @@ from functools import lru_cache
 from markdown_it import MarkdownIt
 
 from federation import terms
+from federation.database import DatabaseUnavailable
 from federation.errors import Failure
 from federation.i18n import current_language
 from federation.terms import TermsInForce
@@ -99,6 +100,8 @@ class TermsViews:
             admission.place(admission.person(user_name), wish)
         except Failure as failure:
             return failure.problem is TERMS_NOT_ACCEPTED
+        except DatabaseUnavailable:
+            pass  # the start itself says so
         return False
 
     def _language(self, said: dict[str, str]) -> str:
