@@ -144,17 +144,18 @@ def _access(found: Findings) -> Iterator[Line]:
 def _own(found: Findings) -> Iterator[Line]:
     what_is, default = found.standing, found.default
     if default is None or not default.amount_hours:
-        yield Line(code="default", heading=gettext("Default quota"), figure=gettext("none"))
+        yield Line(code="default", heading=gettext("Default quota"), figure=_unit_hours(0), amount=0)
     else:
         note = gettext("Of the tier {tier}; pays for: {flavours}. The next comes on {returns}.").format(
             tier=found.default_tier,
-            flavours=", ".join(default.flavours),
+            flavours=", ".join(found.titles.get(name, name) for name in default.flavours),
             returns=moment(found.returns_at) if found.returns_at else "",
         )
         figure = gettext(PERIODS[default.period]).format(amount=decimal(default.amount_hours))
         yield Line(code="default", heading=gettext("Default quota"), figure=figure, note=note)
     yield from map(_grant, (grant for grant in what_is.grants if grant.active))
-    yield from map(_session, found.sessions)
+    for session in found.sessions:
+        yield _session(session, found.titles.get(session.flavour, session.flavour))
     if what_is.owed > 0:
         yield Line(
             code="owed",
@@ -169,7 +170,7 @@ def _own(found: Findings) -> Iterator[Line]:
         figure=_unit_hours(what_is.left),
         note=gettext("What is left of the grants, without what is set aside and what is owed."),
         amount=what_is.left,
-        is_obstacle=what_is.left == 0,
+        is_obstacle=what_is.left == 0 and found.admitted is None,
     )
 
 
@@ -183,13 +184,13 @@ def _grant(grant: GrantStanding) -> Line:
     )
 
 
-def _session(session: Session) -> Line:
+def _session(session: Session, flavour: str) -> Line:
     return Line(
         code="held",
         heading=gettext("Session {name}").format(name=session.server or reference(session.hold)),
         figure=gettext("{amount} set aside").format(amount=_unit_hours(session.amount)),
         note=gettext("{flavour}; until {until}.").format(
-            flavour=session.flavour, until=moment(session.lease_until.replace(microsecond=0))
+            flavour=flavour, until=moment(session.lease_until.replace(microsecond=0))
         ),
         amount=session.amount,
     )

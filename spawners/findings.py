@@ -4,7 +4,7 @@ What is read is put into words by `spawners.explaining`. The present period's de
 on the home page; nothing else is kept: the start is tried by the code of a real one, and rolled back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -65,6 +65,8 @@ class Findings:
     ----------
     flavour, site
         Their titles; `site` is empty where there is no place.
+    titles
+        Of all flavours, by name.
     default
         What the tier `default_tier` gives in each period; the next on `returns_at`.
     sessions
@@ -83,6 +85,7 @@ class Findings:
     tier: str
     weight_milli: int
     site: str
+    titles: Mapping[str, str]
     eligibility: Eligibility
     default: DefaultGrant | None
     default_tier: str
@@ -133,6 +136,7 @@ def find(
             tier=policy.flavours[flavour].tier,
             weight_milli=weight_milli,
             site=in_language(policy.sites[place].title, place) if place else "",
+            titles={name: in_language(each.title, name) for name, each in policy.flavours.items()},
             eligibility=eligibility,
             default=default,
             default_tier=next((name for name, each in policy.defaults.items() if each is default), ""),

@@ -171,9 +171,14 @@ def test_a_stop_that_nobody_asked_for_is_told_before_and_says_what_to_do_next(re
     assert (asks in after) is (reason is not EndReason.IDLE)
 
 
-@pytest.mark.parametrize(
-    "reason", [None, *(set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST})]
-)
+def test_a_session_that_was_lost_may_be_started_anew(language: str) -> None:
+    assert advice_text(EndReason.LOST) == advice_text(EndReason.IDLE) != ""
+
+
+EXPLAINED = set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST}
+
+
+@pytest.mark.parametrize("reason", [None, *sorted(EXPLAINED)])
 def test_an_end_that_explains_itself_has_no_advice(reason: EndReason | None) -> None:
     assert advice_text(reason) == ""
 
@@ -845,6 +850,21 @@ def test_a_form_that_comes_back_goes_to_the_same_server(templates: Environment) 
 def test_how_long_the_quota_lasts_is_never_rounded_up(templates: Environment) -> None:
     page = start_form_of(templates.get_template("home.html").render(view=HOME_VIEW, form=FORM, error_html=""))
     assert "lasts for 2.9 hours" in page.get_text()
+
+
+@pytest.mark.parametrize(
+    ("percent", "said"),
+    [
+        pytest.param(None, "", id="nothing-to-tell"),
+        pytest.param(80, "More than 80 % of your quota are spent or set aside.", id="80"),
+        pytest.param(100, "Your quota is spent.", id="100"),
+    ],
+)
+def test_the_home_page_tells_how_far_the_quota_is_spent(templates: Environment, percent: int | None, said: str) -> None:
+    view = replace(HOME_VIEW, quota=replace(HOME_VIEW.quota, spent_percent=percent))
+    page = BeautifulSoup(templates.get_template("home.html").render(view=view, form=FORM, error_html=""), "html.parser")
+    notice = page.select_one("#quota-notice")
+    assert (" ".join(notice.get_text().split()) if notice else "") == (f"{said} Where to ask" if said else "")
 
 
 def test_the_pages_are_configured_for_the_settings(house: House, untouched_jupyterhub: None) -> None:

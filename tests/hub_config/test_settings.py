@@ -77,6 +77,17 @@ def test_the_demo(tmp_path: Path) -> None:
     assert [site.kind for site in settings.yaml.sites.values()] == ["local"]
 
 
+def test_the_pool_of_the_demo_that_is_commented_out_can_be_taken_in(tmp_path: Path) -> None:
+    lines = DEMO_FILE.read_text().splitlines()
+    begins = lines.index("# pools:")
+    taken_in = [
+        line.removeprefix("# ") if n >= begins and line.startswith("# ") else line for n, line in enumerate(lines)
+    ]
+    file = tmp_path / "federation.yaml"
+    file.write_text("\n".join(taken_in))
+    assert list(load(file, StateFolder(tmp_path)).yaml.pools) == ["demo"]
+
+
 def test_the_smallest_file_is_a_demo_with_nothing_for_nothing(tmp_path: Path) -> None:
     content = loaded(FILES / "good-smallest.yaml", tmp_path).yaml
     assert content.federation.mode == "demo"

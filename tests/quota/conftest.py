@@ -17,9 +17,17 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def nbfed(tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
+def busy_seconds() -> float:
+    """How long a command waits for a lock. A test that holds one says less."""
+    return 10.0
+
+
+@pytest.fixture
+def nbfed(
+    tmp_path: Path, databases: Databases, busy_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Commands]:
     """`nbfed` on an installation of its own."""
-    commands = Commands(tmp_path, monkeypatch, database={"busy_seconds": 0.2})
+    commands = Commands(tmp_path, monkeypatch, database={"busy_seconds": busy_seconds})
     if databases.kind != "sqlite":
         monkeypatch.setenv("NBFED_DATABASE_URL", databases.migrated())
     yield commands

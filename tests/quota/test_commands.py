@@ -405,6 +405,7 @@ def test_amounts_of_the_statement_are_whole_in_milli_unit_seconds(nbfed: Command
 # --- a locked database --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("busy_seconds", [0.2])
 def test_while_another_process_writes_nothing_is_given_and_the_repetition_gives_once(
     nbfed: Commands, ines: Person
 ) -> None:

@@ -84,6 +84,18 @@ def test_rest_tells_a_refusal(small_service: tuple[Service, Person]) -> None:
     assert "set aside for sessions that run" in answer.json()["message"]
 
 
+def test_five_refusals_in_a_row_are_no_failures_of_the_hub(small_service: tuple[Service, Person]) -> None:
+    """JupyterHub counts failed spawns, and ends itself after so many in a row unless it is told not to."""
+    service, person = small_service
+    hub = service.child("hub").pid
+    for n in range(6):
+        answer = person.api("POST", f"users/{person.user_name}/servers/again-{n}", json={"flavour": "small"})
+        assert answer.status_code == 429
+    assert person.status()["state"] == "ready"
+    assert service.child("hub").pid == hub
+    assert "consecutive spawns failed" not in service.all_logs()
+
+
 def test_a_refusal_that_comes_late_is_told_on_the_page_that_waits_and_in_the_progress_stream(
     small_service: tuple[Service, Person],
 ) -> None:

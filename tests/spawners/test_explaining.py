@@ -136,7 +136,7 @@ def test_somebody_without_a_tier_is_told_what_is_missing_and_that_there_is_no_qu
     assert line(said, "tier").figure == "T0"
     assert f"Missing: membership of one of these communities: {COMMUNITY}" in line(said, "flavour-tier").note
     assert line(said, "place").figure == "none"
-    assert line(said, "default").figure == "none"
+    assert line(said, "default").figure == "0 unit-hours"
 
 
 def test_a_flavour_that_the_default_does_not_pay_for_is_told(house: Installation, ana: Person) -> None:
