@@ -60,6 +60,7 @@ ReturnToService=2
 MinJobAge={job_age_seconds}
 KillWait=2
 SchedulerParameters=bf_interval=1,sched_interval=1,defer_batch=0
+MessageTimeout=3
 SlurmctldTimeout=30
 SlurmdTimeout=60
 Prolog={folder}/prolog
