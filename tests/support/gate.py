@@ -107,10 +107,10 @@ class Gate:
     def submit(self, account: str, attempt: str, script: str = "#!/bin/sh\nsleep 60\n", **more: Any) -> Submitted:
         return self._ask(Submitted, self.submission(account, attempt, script, **more), {})
 
-    def submission(self, account: str, attempt: str, script: str = "#!/bin/sh\nsleep 60\n", **resources: Any) -> Submit:
+    def submission(self, login: str, attempt: str, script: str = "#!/bin/sh\nsleep 60\n", **resources: Any) -> Submit:
         asked = {"cpus": 1, "memory_mib": 100, "minutes": 10, **resources}
         return Submit(
-            id="t", attempt=attempt, account=account, secret=secrets.token_urlsafe(32), script=script,
+            id="t", attempt=attempt, account=login, secret=secrets.token_urlsafe(32), script=script,
             resources=Resources(**asked),
         )  # fmt: skip
 

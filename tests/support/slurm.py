@@ -160,11 +160,10 @@ class SlurmSite:
 
     def stop(self) -> None:
         """End jobs and daemons."""
-        with contextlib.suppress(subprocess.SubprocessError):
-            subprocess.run(
-                ["scancel", "--signal=KILL", "--full", *(f"--user={account}" for account in self.accounts[:1])],
-                env={**os.environ, **self.environment}, timeout=10, check=False, capture_output=True,
-            )  # fmt: skip
+        if "slurmctld" in self._processes:
+            for account in self.accounts:
+                self.run("scancel", f"--user={account}")
+            until(lambda: not self.run("squeue", "--noheader"), what=f"{self.name}'s jobs end")
         for name in ("slurmd", "slurmctld", "munged"):
             self._stop_daemon(name, signal.SIGTERM)
 
