@@ -21,7 +21,7 @@ from federation import migrations
 from federation.clock import Clock, system_clock
 from federation.commands import db, plain
 from federation.database import Database, DatabaseUnavailable
-from federation.settings import BatchSite
+from federation.settings import BatchSite, Flavour
 from federation.worker_pages import application, serving
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.sign_in.commands import identity
@@ -35,6 +35,7 @@ from spawners.admission import Admission
 from spawners.commands import lab_wheel, sessions
 from spawners.quota_commands import quota
 from spawners.sessions import Sessions
+from spawners.site_commands import site
 from spawners.tables import EndReason
 
 __all__ = ["Installation", "main"]
@@ -103,6 +104,15 @@ class Installation:
     def sessions(self) -> Sessions:
         return self._checked_house.sessions
 
+    @property
+    def batch_sites(self) -> Mapping[str, BatchSite]:
+        sites = self.settings.yaml.sites
+        return {name: site for name, site in sites.items() if isinstance(site, BatchSite)}
+
+    @property
+    def flavours(self) -> Mapping[str, Flavour]:
+        return self.settings.yaml.flavours
+
     def close(self) -> None:
         """Close what was opened."""
         if "_house" in vars(self):
@@ -151,7 +161,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (bench, db, grant, ledger, quota, rates, statement, sessions, identity, lab_wheel):
+for _command in (bench, db, grant, ledger, quota, rates, statement, sessions, site, identity, lab_wheel):
     main.add_command(_command)
 
 
