@@ -55,7 +55,7 @@ def fields(
         if name not in found or not check(found[name]):
             raise Refusal("bad-request", "%s is missing, or not what it can be" % name)
     for name, check in optional.items():
-        if found.get(name) is not None and not check(found[name]):
+        if name in found and not check(found[name]):
             raise Refusal("bad-request", "%s is not what it can be" % name)
 
 
@@ -74,6 +74,11 @@ def matching(pattern: "Any") -> "Callable[[Any], bool]":
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
+def none_or(check: "Callable[[Any], bool]") -> "Callable[[Any], bool]":
+    """A check for what another check likes, or nothing."""
+    return lambda value: value is None or check(value)
+
+
 def is_script(value: "Any") -> bool:
     """Whether this is a script that brings no options for the scheduler along."""
     if not isinstance(value, str) or not value.startswith("#!/") or len(value) > LARGEST_SCRIPT_CHARACTERS:
@@ -86,9 +91,9 @@ JOB_NAME = {"job": matching(JOB), "attempt": matching(ATTEMPT), "account": match
 RESOURCES = {"cpus": between(1, 100000), "memory_mib": between(1, 100000000), "minutes": between(1, 527040)}
 MORE_RESOURCES = {
     "gpus": between(0, 10000),
-    "partition": matching(WORD),
-    "account": matching(WORD),
-    "reservation": matching(WORD),
+    "partition": none_or(matching(WORD)),
+    "account": none_or(matching(WORD)),
+    "reservation": none_or(matching(WORD)),
 }
 
 

@@ -142,7 +142,6 @@ class Policy:
         """The resources of a request within this policy: more walltime than allowed is cut, all else refused."""
         limits = self["limits"]
         given = dict({"gpus": 0, "partition": None, "account": None, "reservation": None}, **wish)
-        given["gpus"] = given["gpus"] or 0
         given["minutes"] = self.minutes(wish["minutes"])
         for name in ("cpus", "memory_mib", "gpus"):
             if name in limits and given[name] > limits[name]:
