@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from federation.settings import BatchSite, Flavour, in_language
 from spawners.gate_file import assemble
 
-__all__ = ["ROBOT", "SiteFile", "gate", "site_files"]
+__all__ = ["PROGRAM", "ROBOT", "SiteFile", "gate", "site_files"]
 
 ROBOT = "nbfed"
 """The account at the site that the gateway logs in to, where people's own accounts are not used."""
+PROGRAM = "site-gate"
+"""What the gate is called at the site."""
 _MINUTES = 60
 _MIB = 1024
 
@@ -44,12 +46,12 @@ def site_files(
     """
     folder = folder or f"/etc/nbfed/{name}"
     files = {
-        "gate": SiteFile(text=gate(name, site), mode=0o755, place=f"{folder}/gate"),
+        PROGRAM: SiteFile(text=gate(name, site), mode=0o755, place=f"{folder}/{PROGRAM}"),
         "policy.json": SiteFile(text=_policy(name, site, flavours), mode=0o644, place=f"{folder}/policy.json"),
         "accounts": SiteFile(text=_ACCOUNTS, mode=0o644, place=f"{folder}/accounts"),
     }
     if site.access == "robot":
-        sudoers = f'{ROBOT} ALL=(root) NOPASSWD: {folder}/gate ""\n'
+        sudoers = f'{ROBOT} ALL=(root) NOPASSWD: {folder}/{PROGRAM} ""\n'
         files["sudoers"] = SiteFile(text=sudoers, mode=0o440, place=f"/etc/sudoers.d/nbfed-{name}")
     return files
 

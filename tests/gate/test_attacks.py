@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spawners.gateway.protocol import LARGEST_REQUEST_BYTES, Answer, ErrorCode, GateRefusal, JobState
-from spawners.site_files import ROBOT
+from spawners.site_files import PROGRAM, ROBOT
 from tests.support.gate import Gate, new_attempt
 from tests.support.slurm import HOMES, until
 
@@ -115,7 +115,7 @@ def test_only_people_on_the_list_are_acted_for(gate: Gate, account: str) -> None
 
 def test_the_robot_may_call_the_gate_and_nothing_else(gate: Gate) -> None:
     person = pwd.getpwnam(ROBOT)
-    program = str(gate.folder / "gate")
+    program = str(gate.folder / PROGRAM)
     for argv in ([program, "--help"], ["/bin/sh", "-c", "id"], ["-u", gate.site.accounts[0], program], ["-E", program],
                  ["SLURM_CONF=/tmp/x", program], ["-s"]):  # fmt: skip
         done = subprocess.run(

@@ -36,21 +36,21 @@ def test_init_writes_what_the_site_installs(nbfed: Commands, tmp_path: Path) -> 
     folder = tmp_path / "for-andes"
     said = nbfed("site", "init", "andes", str(folder))
     assert said.exit_code == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["accounts", "gate", "policy.json", "sudoers"]
-    assert (folder / "gate").read_text() == assemble("slurm", "HPC Andes")
-    assert (folder / "gate").stat().st_mode & 0o777 == 0o755
+    assert sorted(path.name for path in folder.iterdir()) == ["accounts", "policy.json", "site-gate", "sudoers"]
+    assert (folder / "site-gate").read_text() == assemble("slurm", "HPC Andes")
+    assert (folder / "site-gate").stat().st_mode & 0o777 == 0o755
     policy = json.loads((folder / "policy.json").read_text())
     assert policy["limits"] == {"minutes": 720, "cpus": 32, "memory_mib": 122_880, "gpus": 2}
     assert policy["partitions"] == ["notebooks"]
     assert not [line for line in (folder / "accounts").read_text().splitlines() if not line.startswith("#")]
-    for place in ("/etc/nbfed/andes/gate", "/etc/nbfed/andes/policy.json", "/etc/sudoers.d/nbfed-andes"):
+    for place in ("/etc/nbfed/andes/site-gate", "/etc/nbfed/andes/policy.json", "/etc/sudoers.d/nbfed-andes"):
         assert place in said.output
 
 
 def test_the_line_for_sudoers_is_one_that_sudo_understands(nbfed: Commands, tmp_path: Path) -> None:
     nbfed("site", "init", "andes", str(tmp_path / "files"))
     file = tmp_path / "files" / "sudoers"
-    assert file.read_text() == 'nbfed ALL=(root) NOPASSWD: /etc/nbfed/andes/gate ""\n'
+    assert file.read_text() == 'nbfed ALL=(root) NOPASSWD: /etc/nbfed/andes/site-gate ""\n'
     assert file.stat().st_mode & 0o777 == 0o440
     visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin")
     if visudo:

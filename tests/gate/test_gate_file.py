@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from spawners.gate.checking import is_script
 from spawners.gate_file import DIALECTS, assemble
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,11 @@ def test_the_file_is_the_source_with_its_comments(dialect: str) -> None:
             assert comment in text
     others = {spoken.__name__ for name, spoken in DIALECTS.items() if name != dialect}
     assert not [name for name in others if re.search(rf"\bclass {name}\b", text)]
+
+
+def test_the_launcher_may_travel_in_a_script() -> None:
+    launcher = (ROOT / "spawners" / "launcher.py").read_text()
+    assert is_script(f"#!/bin/bash\ncat > launcher.py <<'END'\n{launcher}END\n")
 
 
 def test_the_same_source_gives_the_same_bytes() -> None:

@@ -30,7 +30,7 @@ from spawners.gateway.protocol import (
     Submit,
     Submitted,
 )
-from spawners.site_files import ROBOT, site_files
+from spawners.site_files import PROGRAM, ROBOT, site_files
 from tests.support.slurm import HOMES, SlurmSite, make_accounts
 
 __all__ = ["Gate", "batch_site", "new_attempt"]
@@ -93,7 +93,7 @@ class Gate:
 
     def start(self, request: bytes = b"", *, by: str = ROBOT) -> "subprocess.Popen[bytes]":
         """The gate as a process that waits for its request."""
-        program = str(self.folder / "gate")
+        program = str(self.folder / PROGRAM)
         argv = ["sudo", "-n", program] if by == ROBOT else [program]
         person = pwd.getpwnam(by)
         return subprocess.Popen(
