@@ -76,7 +76,7 @@ def test_someone_without_access_reads_what_is_missing(page: Page, service: Servi
     expect(page.get_by_text("You have no quota for notebooks yet.")).to_be_visible()
     shoot(page, "08-home-newcomer")
     page.get_by_role("link", name="See what is missing").click()
-    expect(page.get_by_text("urn:mace:example.org:group:demo")).to_be_visible()
+    expect(page.locator("[data-site=here] [data-flavour=small]")).to_contain_text("urn:mace:example.org:group:demo")
     shoot(page, "09-where-to-ask")
     page.goto(f"{service.base_url}hub/spawn")
     shoot(page, "10-spawn-newcomer")

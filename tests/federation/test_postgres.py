@@ -187,8 +187,8 @@ def test_a_connection_that_is_ended_before_the_commit_is_an_outage(server: Postg
 def test_when_all_connections_of_the_process_are_in_use_it_is_an_outage(quick: Database) -> None:
     with ExitStack() as stack:
         for _ in range(15):
-            stack.enter_context(quick.read())
-        with pytest.raises(DatabaseUnavailable, match="all connections of this process are in use"), quick.read():
+            stack.enter_context(quick.write())
+        with pytest.raises(DatabaseUnavailable, match="all connections of this process are in use"), quick.write():
             pass  # pragma: no cover
     assert times(quick) == [0, 0]
 
