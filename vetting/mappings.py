@@ -23,7 +23,17 @@ from federation.ids import new_id
 from vetting.recorded import MappingState
 from vetting.tables import MappingTable, SiteAccountTable
 
-__all__ = ["TRANSITIONS", "Event", "MappingError", "SiteMapping", "ask", "change", "mappings", "why_no_account"]
+__all__ = [
+    "TRANSITIONS",
+    "Event",
+    "MappingError",
+    "SiteMapping",
+    "ask",
+    "change",
+    "mappings",
+    "newest",
+    "why_no_account",
+]
 
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 # Debian's base-passwd, Red Hat's setup, and what the software of computing centres runs under.
@@ -98,7 +108,7 @@ def ask(connection: Connection, *, person_id: str, site: str, account: str, by: 
     """
     if why := why_no_account(account):
         raise MappingError(f"{account!r} cannot be mapped: {why}.")
-    open_one = _newest(connection, person_id, site, only_open=True)
+    open_one = newest(connection, person_id, site, only_open=True)
     if open_one is not None:
         return _the_same(open_one, account)
     _take(connection, site, account, person_id, now)
@@ -125,7 +135,7 @@ def change(
     MappingError
         If there is none, or its state does not know the event.
     """
-    found = _newest(connection, person_id, site)
+    found = newest(connection, person_id, site)
     if found is None:
         raise MappingError(f"There is no mapping at {site}.")
     state = TRANSITIONS.get((found.state, event))
@@ -180,7 +190,7 @@ def _the_same(known: SiteMapping, account: str) -> SiteMapping:
     return known
 
 
-def _newest(connection: Connection, person_id: str, site: str, *, only_open: bool = False) -> SiteMapping | None:
+def newest(connection: Connection, person_id: str, site: str, *, only_open: bool = False) -> SiteMapping | None:
     """The open one, else the one that was asked for last: clocks may have been set back since."""
     query = (
         select(MappingTable.__table__)
