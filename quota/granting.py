@@ -142,14 +142,19 @@ def newest(connection: Connection, grant_id: str) -> GrantAsItIs:
     GrantUnknown
         If there is no such grant.
     """
-    grant = _existing(connection, grant_id)
-    while (follower := connection.execute(
-        select(GrantTable.id).where(GrantTable.follows == grant.id)
-    ).scalar_one_or_none()) is not None:  # fmt: skip
-        grant = _existing(connection, follower)
+    table = GrantTable.__table__
+    grant = connection.execute(select(table).where(table.c.id == grant_id)).one_or_none()
+    if grant is None:
+        raise GrantUnknown(grant_id)
+    while (follower := connection.execute(select(table).where(table.c.follows == grant.id)).one_or_none()) is not None:
+        grant = follower
     return GrantAsItIs(
-        id=grant.id, amount=grant.amount, starts_at=grant.starts_at, ends_at=grant.ends_at, revoked_at=grant.revoked_at
-    )  # fmt: skip
+        id=grant.id,
+        amount=grant.amount,
+        starts_at=grant.starts_at,
+        ends_at=grant.ends_at,
+        revoked_at=grant.revoked_at,
+    )
 
 
 def revoke(connection: Connection, grant_id: str, *, now: datetime, actor: str, reason: str) -> None:

@@ -529,7 +529,8 @@ def test_what_is_about_a_site_ends_with_the_mapping(desk: Desk, events: list[Map
 
 def test_reminders_come_thirty_fourteen_seven_days_and_one_day_before_the_end_once_each(desk: Desk) -> None:
     desk.active()
-    for _day in range(370):
+    desk.clock.move(333 * DAY)
+    for _day in range(34):
         desk.rounds.watch_all()
         desk.rounds.watch_all()
         desk.clock.move(DAY)
@@ -591,24 +592,22 @@ def test_two_tabs_that_open_a_request_together_make_one(desk: Desk) -> None:
     assert len(desk.requests.found()) == 1
 
 
-def test_a_crash_at_any_statement_leaves_nothing_and_the_second_try_does_it_all(databases: Any) -> None:
+def test_a_crash_at_any_statement_leaves_nothing_and_the_next_try_does_it_all(databases: Any) -> None:
+    database = CrashingDatabase(databases.migrated())
+    desk = Desk(database)
+    request = desk.approved(sites=("hpc",))
+    before = dump(database)
     for statement in range(100):
-        database = CrashingDatabase(databases.migrated())
-        desk = Desk(database)
-        request = desk.approved(sites=("hpc",))
-        before = dump(database)
         database.crash_at = statement
         with pytest.raises(Crash):
             desk.rounds.apply_all()
         assert dump(database) == before
-        desk.rounds.apply_all()
-        assert (desk.row(request).state, len(desk.grants())) == (State.ACTIVE, 1)
-        sent = database.statements
-        database.dispose()
-        databases.drop(database.url)
-        if sent < statement:
-            return
-    raise AssertionError("it never ended")
+        if database.statements < statement:
+            break
+    assert database.statements > 10
+    desk.rounds.apply_all()
+    assert (desk.row(request).state, len(desk.grants())) == (State.ACTIVE, 1)
+    database.dispose()
 
 
 def test_open_states_are_those_of_the_table() -> None:
