@@ -42,7 +42,17 @@ from vetting.guards import DeskRules
 from vetting.request_rounds import RequestRounds
 from vetting.requests import Requests
 
-__all__ = ["House", "environments_folder", "house", "hub_users", "mail_frame", "mail_sender", "upkeep", "worker"]
+__all__ = [
+    "House",
+    "environments_folder",
+    "house",
+    "hub_users",
+    "mail_frame",
+    "mail_sender",
+    "request_rounds",
+    "upkeep",
+    "worker",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +173,7 @@ def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
         clock=parts.clock,
         guard=lock.require,
     )
-    requests = RequestRounds(
-        database=parts.database, requests=parts.requests, tiers=yaml.tiers, clock=parts.clock, guard=lock.require
-    )
+    requests = request_rounds(parts, guard=lock.require)
     jobs = [
         Job("rounds", timedelta(seconds=yaml.worker.interval_seconds), rounds.run_once),
         Job("reconcile", timedelta(minutes=1), slower.run_once),
@@ -176,6 +184,17 @@ def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
     if yaml.mail is not None:
         jobs.append(Job("mail", timedelta(seconds=15), mail_sender(parts, guard=lock.require).run_once))
     return Worker(jobs, lock, probe=parts.probe, registry=registry), registry
+
+
+def request_rounds(parts: House, *, guard: Callable[[], None] = lambda: None) -> RequestRounds:
+    """What the worker does about requests."""
+    return RequestRounds(
+        database=parts.database,
+        requests=parts.requests,
+        tiers=parts.settings.yaml.tiers,
+        clock=parts.clock,
+        guard=guard,
+    )
 
 
 def mail_sender(parts: House, *, guard: Callable[[], None] = lambda: None) -> MailSender:

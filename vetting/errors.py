@@ -117,7 +117,7 @@ REQUEST_UNKNOWN = Problem(
     code="request-unknown",
     status=404,
     text=_("There is no such request, or it is not yours to see."),
-    advice=_("Look at the list of your requests; the link may be old."),
+    advice=_("Look at the list of requests; the reference may be wrong or old."),
 )
 
 REQUEST_MOVED_ON = Problem(
@@ -145,7 +145,7 @@ REQUEST_INCOMPLETE = Problem(
     code="request-incomplete",
     status=400,
     text=_("Something is missing: what it is for, who at home can confirm it, and what is asked for."),
-    advice=_("Fill it in and send the request again; the draft is kept."),
+    advice=_("Fill it in and send the request again."),
 )
 
 REQUEST_UNFIT = Problem(
@@ -159,7 +159,7 @@ REQUEST_NEEDS_TERMS = Problem(
     code="request-needs-terms",
     status=403,
     text=_("A request can be sent once you have accepted the terms of use."),
-    advice=_("Read and accept them on the page “Terms of use”; the draft is kept."),
+    advice=_("Read and accept them on the page “Terms of use”."),
 )
 
 TIER_UNKNOWN = Problem(

@@ -40,7 +40,7 @@ _PARAGRAPHS = {
     ],
     "request-question": [
         _("You asked for {about}. Before that can be decided, the support team wants to know something."),
-        _("Answer on the page below; your request waits for it."),
+        _("Write your answer to the support team; your request waits for it."),
     ],
     "request-answered": [_("The person who asked for {about} has answered your question.")],
     "request-approved": [
@@ -49,7 +49,7 @@ _PARAGRAPHS = {
     ],
     "request-denied": [
         _("You asked for {about}. The support team did not approve it, for the reason below."),
-        _("You may open the request anew, with what was missing."),
+        _("You may ask again, with what was missing."),
     ],
     "request-reduced": [
         _("The support team has reduced what you were given. You now have {about}."),
@@ -68,7 +68,7 @@ _PARAGRAPHS = {
     ],
 }
 _ENDS = {
-    Cause.GRANT: _("What you were given ends on {until}. You can renew it now; what you have runs on meanwhile."),
+    Cause.GRANT: _("What you were given ends on {until}. If you need it for longer, ask the support team in time."),
     Cause.MEMBERSHIP: _(
         "Your provider does not say any more that you are a member of a community, so what you were given ends on {until}. "
         "Renew your membership; then it goes on."

@@ -178,6 +178,29 @@ def deny(shop: RequestShop, request_id: str, code: str, reason: str, private_not
 
 @request.command()
 @click.argument("request_id", metavar="REQUEST")
+@click.option("--question", required=True, callback=necessary_text(LONG_TEXT), help="the person reads it")
+@_NO_CONFLICT
+@click.pass_obj
+def ask(shop: RequestShop, request_id: str, question: str, *, no_conflict: bool) -> None:
+    """Ask the person of REQUEST something by mail; until they answer, the time for ours stands still."""
+    one = _claimed(shop, _find(shop, request_id), no_conflict=no_conflict)
+    _done(shop, one.id, Event.ASK, Given(text=question))
+
+
+@request.command()
+@click.argument("request_id", metavar="REQUEST")
+@click.option("--text", required=True, callback=necessary_text(LONG_TEXT), help="what the person answered")
+@click.pass_obj
+def answer(shop: RequestShop, request_id: str, text: str) -> None:
+    """Write down what the person of REQUEST answered to a question."""
+    one = _find(shop, request_id)
+    actor = Actor(name=operator(), person_id=one.person_id)
+    after = shop.requests.act(one.id, Event.ANSWER, actor, Given(text=text))
+    click.echo(f"Request {after.reference}: {after.state}.")
+
+
+@request.command()
+@click.argument("request_id", metavar="REQUEST")
 @click.pass_obj
 def unclaim(shop: RequestShop, request_id: str) -> None:
     """Put REQUEST back into the queue, also when another reviewer, who is away, works on it."""

@@ -207,6 +207,7 @@ def test_a_crash_after_the_server_took_it_sends_it_again_with_the_same_id(databa
     database.dispose()
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 def test_a_server_that_asks_who_it_is_is_told(database: Database) -> None:
     with running_mailbox(wants_sign_in=True) as mailbox:
         for password, number in (("wrong", 0), ("secret", 1)):
