@@ -109,6 +109,7 @@ def exported(house: House, person: Person) -> dict[str, Any]:
 
 def remove(house: House, person: Person, *, by: str, reason: str) -> str:
     """Remove what says who a person is, in one transaction; the name that stands for them in the books from now on.
+    What they asked for and nobody decided is withdrawn before.
 
     Raises
     ------
@@ -116,6 +117,9 @@ def remove(house: House, person: Person, *, by: str, reason: str) -> str:
         If a session of theirs is not over, or not settled.
     """
     now = house.clock()
+    with house.database.read() as connection:
+        if _is_open(connection, person):
+            raise StillRuns
     _withdraw_requests(house, person, by)
     with house.database.write() as connection:
         if _is_open(connection, person):
