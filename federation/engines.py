@@ -20,7 +20,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 __all__ = ["engines", "outage"]
 
 _KINDS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
-_POOL_SIZE, _POOL_OVERFLOW = 5, 10
+_POOL_SIZE = 15
+"""Connections that a process has at most. They are made when they are needed, and kept: each costs a server process and
+the checks of a sign-in, which those who come together would wait for each time.
+"""
 _RECYCLE_SECONDS = 600
 """Firewalls forget connections on which nothing happens, and tell neither end."""
 _LONGEST_STATEMENT = 6
@@ -87,7 +90,7 @@ def _postgresql(url: URL, busy_seconds: float) -> Engine:
         url,
         isolation_level="READ COMMITTED",  # psycopg says it in its BEGIN: it costs nothing
         pool_size=_POOL_SIZE,
-        max_overflow=_POOL_OVERFLOW,
+        max_overflow=0,
         pool_timeout=busy_seconds,
         pool_recycle=_RECYCLE_SECONDS,
         pool_use_lifo=True,

@@ -32,7 +32,7 @@ class Row:
         """What, unit, median, spread, number, goal, reached."""
         goal = "" if self.goal is None else f"{'>=' if self.at_least else '<='} {self.goal:g}"
         if not self.values:
-            return (self.what, self.unit, "-", "-", "0", goal, "no" if goal else "")
+            return (self.what, self.unit, "-", "-", "0", goal, "no" if self.goal is not None else "")
         spread = f"{_figure(min(self.values))}-{_figure(max(self.values))}"
         reached = {None: "", True: "yes", False: "NO"}[self.reached]
         return (

@@ -53,11 +53,12 @@ def missing_default(
     ref
         A person's id, or `pool:` and a pool's name; it makes the key one of this account.
     grants
-        All of the account that count now. If the setting has grown since the period's default was given, or the person
-        reached a higher tier, the difference is given; if it shrank, what was given stays.
+        All of the account that have begun. If the setting has grown since the period's default was given, or the person
+        reached a higher tier, the difference is given; if it shrank, what was given stays; what was revoked is not given
+        again.
     """
     amount = from_unit_hours(setting.amount_hours)
-    given = sum(grant.amount for grant in grants if grant.active and grant.is_default)
+    given = sum(grant.amount for grant in grants if grant.is_default and grant.starts_at <= now < grant.ends_at)
     if amount <= given:
         return None
     starts_at, ends_at = period_bounds(setting.period, now)

@@ -23,15 +23,21 @@ from quota.granting import Terms
 from quota.owners import Owner
 from quota.reserving import Refused, reserve
 from quota.shelf import open_page
-from quota.tables import OPEN_STATES, EntryKind, HoldState, HoldTable
+from quota.tables import IS_OPEN, OPEN_STATES, EntryKind, HoldState, HoldTable
 
 __all__ = ["HoldUnknown", "Ledger"]
 
 _T = TypeVar("_T")
 _OPEN = tuple(state.value for state in OPEN_STATES)
 
-_HOLD = select(HoldTable.__table__).where(HoldTable.id == bindparam("hold"))
-_HOLD_TO_CHANGE = _HOLD.with_for_update()
+_HOLD_TO_CHANGE: Any = (  # its rows are read by name: their types in order would tie readers to it
+    select(
+        HoldTable.id, HoldTable.account_id, HoldTable.state, HoldTable.amount, HoldTable.weight_milli,
+        HoldTable.lease_until, HoldTable.queue_seconds, HoldTable.charged, HoldTable.started_at, HoldTable.ended_at,
+    )
+    .where(HoldTable.id == bindparam("hold"))
+    .with_for_update()
+)  # fmt: skip
 _DUE = select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable.lease_until <= bindparam("now"))
 _CLOSE = (
     update(HoldTable)
@@ -211,9 +217,7 @@ class Ledger:
         """The backend cannot be asked: nothing is refunded and nothing started on the same budget meanwhile."""
         with self._database.write() as connection:
             connection.execute(
-                update(HoldTable)
-                .where(HoldTable.id == hold, HoldTable.state.in_(_OPEN))
-                .values(state=HoldState.UNKNOWN.value)
+                update(HoldTable).where(HoldTable.id == hold, IS_OPEN).values(state=HoldState.UNKNOWN.value)
             )
 
     def renew(self, hold: str, *, until: datetime) -> Renewed | NotRenewed:
@@ -276,15 +280,16 @@ class Ledger:
                 return _settlement(row)
             amount = seconds * row.weight_milli
             set_aside = row.amount if row.state in _OPEN else 0
+            closed = _close(
+                connection, row, HoldState.SETTLED, charged=amount, started_at=as_utc(started_at),
+                ended_at=as_utc(ended_at), source=source, earlier_seconds=earlier,
+            )  # fmt: skip
             with open_page(connection, row.account_id, self._clock(), self._actor) as page:
                 # Below zero is what other sessions overran by: what was set aside for this one stays its own.
                 page.charge(amount, hold, cover=set_aside + max(0, page.available))
                 if set_aside:
                     page.post(EntryKind.RELEASE, -set_aside, hold=hold)
-            return _close(
-                connection, row, HoldState.SETTLED, charged=amount, started_at=as_utc(started_at),
-                ended_at=as_utc(ended_at), source=source, earlier_seconds=earlier,
-            )  # fmt: skip
+            return closed
 
     def release(self, hold: str, *, reason: str) -> Settlement:
         """Close a hold whose session never ran: nothing is charged. The second caller gets the first answer.
@@ -311,12 +316,13 @@ class Ledger:
             is_due = due is None or (row.state == HoldState.HELD and row.lease_until <= due)
             if row.state not in _OPEN or not is_due:
                 return _settlement(row)
-            with open_page(connection, row.account_id, self._clock(), self._actor) as page:
-                page.post(EntryKind.RELEASE, -row.amount, hold=hold, reason=reason)
-            return _close(
+            closed = _close(
                 connection, row, state, charged=0, started_at=row.started_at, ended_at=row.ended_at, source=reason,
                 earlier_seconds=0,
             )  # fmt: skip
+            with open_page(connection, row.account_id, self._clock(), self._actor) as page:
+                page.post(EntryKind.RELEASE, -row.amount, hold=hold, reason=reason)
+            return closed
 
     # --- corrections ----------------------------------------------------------------------------------------
 
@@ -359,6 +365,7 @@ def _existing(connection: Connection, hold: str) -> Row[Any]:
 
 
 def _close(connection: Connection, row: Row[Any], state: HoldState, **values: Any) -> Settlement:
+    # Before the balance is locked: others need not wait for it.
     connection.execute(
         _CLOSE, {"hold": row.id, "new_state": state.value, **{f"new_{name}": value for name, value in values.items()}}
     )

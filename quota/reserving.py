@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, or_, select
 
 from quota import rates
 from quota.amounts import whole_seconds
@@ -14,9 +14,10 @@ from quota.errors import SERVER_BUSY
 from quota.owners import Owner
 from quota.page import Page
 from quota.reasons import Reason
-from quota.shelf import pages_of, put_back
-from quota.tables import OPEN_STATES, EntryKind, HoldState, HoldTable
+from quota.shelf import pages_of
+from quota.tables import IS_OPEN, OPEN_STATES, EntryKind, HoldState, HoldTable
 from quota.wanting import no_funds
+from quota.writing import put_back
 
 __all__ = ["Refused", "reserve"]
 
@@ -28,7 +29,7 @@ _IN_THE_WAY = or_(
         HoldTable.hub == bindparam("hub"),
         HoldTable.user == bindparam("user"),
         HoldTable.server == bindparam("server"),
-        HoldTable.state.in_(_OPEN),
+        IS_OPEN,
     ),
 )
 _LOOK = (
@@ -41,7 +42,6 @@ _LOOK = (
     .where(_RATE.c.flavour == bindparam("flavour"))
 )  # fmt: skip
 """The weight in force; and beside it the attempt's own hold and the open one of its server, where there are such."""
-_ADD_HOLD = insert(HoldTable)
 
 
 class Refused(Exception):
@@ -101,9 +101,8 @@ def reserve(
         "gauge_gpu": gauges.gpu, "state": HoldState.HELD.value, "reserved_at": now, "lease_until": lease_until,
         "queue_seconds": whole_seconds(queue), "site": place.site, **where,
     }  # fmt: skip
-    connection.execute(_ADD_HOLD, values)
     page.post(EntryKind.HOLD, amount, hold=attempt)
-    put_back(connection, page)
+    put_back(connection, page, hold=values)
     return Admitted(attempt, lease_until, rate.weight, payer.owner)
 
 

@@ -1,9 +1,8 @@
-"""Takes pages out of the database, locked, and puts them back.
+"""Takes pages out of the database, locked; `quota.writing` puts them back.
 
 Locks are taken in one order everywhere: first the gates of caps (`quota.capping`), then the hold or the grant that
-changes, then balances by account number. A page is put back by compare-and-swap on the balance's generation as well, so
-that no two writers can build on the same sums even where a lock was forgotten. The statements are made once: composing
-them anew costs more than running them.
+changes, then balances by account number. The statements are made once: composing them anew costs more than running
+them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +11,15 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select, tuple_
 from sqlalchemy.orm import aliased
 
 from quota.owners import UNIT, Owner
 from quota.page import DEFAULT_KEY, GrantStanding, Page
-from quota.tables import AccountTable, BalanceTable, EntryTable, GrantBalanceTable, GrantTable, OwnerKind
+from quota.tables import AccountTable, BalanceTable, GrantBalanceTable, GrantTable, OwnerKind
+from quota.writing import put_back
 
-__all__ = ["StalePage", "grants_of", "open_page", "pages_of", "put_back", "standings"]
+__all__ = ["grants_of", "open_page", "pages_of", "standings"]
 
 _TAKEN_IN = GrantBalanceTable.grant_id.is_not(None)
 _LEFT = GrantTable.amount - func.coalesce(GrantBalanceTable.charged + GrantBalanceTable.lapsed, 0)
@@ -57,32 +57,6 @@ _PAGES_OF = _PAGES.where(
     tuple_(AccountTable.owner_kind, AccountTable.owner_ref).in_(bindparam("owners", expanding=True)),
 )
 
-_BEGIN_GRANT = insert(GrantBalanceTable)
-_CHANGE_GRANT = (
-    update(GrantBalanceTable)
-    .where(GrantBalanceTable.grant_id == bindparam("grant"))
-    .values(
-        charged=GrantBalanceTable.charged + bindparam("more_charged"),
-        lapsed=GrantBalanceTable.lapsed + bindparam("more_lapsed"),
-    )
-)
-_ADD_ENTRIES = insert(EntryTable).inline()
-_PUT_BACK = (
-    update(BalanceTable)
-    .where(BalanceTable.account_id == bindparam("account"), BalanceTable.generation == bindparam("before"))
-    .values(
-        granted=bindparam("new_granted"),
-        used=bindparam("new_used"),
-        held=bindparam("new_held"),
-        seal=bindparam("new_seal"),
-        generation=bindparam("before") + 1,
-    )
-)
-
-
-class StalePage(RuntimeError):
-    """Another transaction changed the account while this one worked on its page."""
-
 
 def pages_of(connection: Connection, owners: Sequence[Owner], at: datetime, actor: str) -> dict[Owner, Page]:
     """The pages of those owners who have an account, locked in the order of their accounts, grants up to date."""
@@ -100,39 +74,6 @@ def open_page(connection: Connection, account_id: int, at: datetime, actor: str)
     yield page
     page.update_grants()
     put_back(connection, page)
-
-
-def put_back(connection: Connection, page: Page) -> None:
-    """Write what was posted; nothing if nothing was, and no grant was changed.
-
-    Raises
-    ------
-    StalePage
-        If somebody else wrote the balance since the page was opened.
-    """
-    if not page.entries and not page.grant_changed:
-        return
-    given = {grant.id: grant.amount for grant in page.grants}
-    begun = [
-        {"grant_id": grant, "account_id": page.account_id, "amount": given[grant], "charged": 0, "lapsed": 0}
-        for grant, change in page.changes.items()
-        if change.begun
-    ]
-    changed = [
-        {"grant": grant, "more_charged": change.charged, "more_lapsed": change.lapsed}
-        for grant, change in page.changes.items()
-        if change.charged or change.lapsed
-    ]
-    if begun:
-        connection.execute(_BEGIN_GRANT, begun)
-    if changed:
-        connection.execute(_CHANGE_GRANT, changed)
-    if page.entries:
-        connection.execute(_ADD_ENTRIES, page.entries)
-    sums = {"new_granted": page.granted, "new_used": page.used, "new_held": page.held, "new_seal": page.seal}
-    written = connection.execute(_PUT_BACK, {"account": page.account_id, "before": page.generation, **sums})
-    if written.rowcount != 1:
-        raise StalePage(f"account {page.account_id} was changed by another transaction")
 
 
 def grants_of(connection: Connection, account_id: int, at: datetime) -> list[GrantStanding]:

@@ -12,6 +12,7 @@ from quota.owners import Owner, account_of
 from quota.page import GrantStanding
 from quota.shelf import grants_of
 from quota.tables import (
+    IS_OPEN,
     OPEN_STATES,
     AccountTable,
     BalanceTable,
@@ -148,7 +149,7 @@ def statement(connection: Connection, owner: Owner, at: datetime, *, since: date
 def open_lines(connection: Connection, owner: Owner) -> tuple[Line, ...]:
     """The open sessions that an account pays for, newest first."""
     account = account_of(connection, owner)
-    rows = connection.execute(_LINES.where(HoldTable.account_id == account, HoldTable.state.in_(_OPEN)))
+    rows = connection.execute(_LINES.where(HoldTable.account_id == account, IS_OPEN))
     return tuple(map(_line, rows))
 
 

@@ -3,12 +3,24 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    UniqueConstraint,
+    func,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from federation.database import Base, Moment
 
 __all__ = [
+    "IS_OPEN",
     "OPEN_STATES",
     "AccountTable",
     "BalanceTable",
@@ -191,6 +203,10 @@ class HoldTable(Base):
     earlier_seconds: Mapped[int] = mapped_column(Integer, server_default="0")
     charged: Mapped[int | None] = mapped_column(BigInteger)
     source: Mapped[str | None] = mapped_column(String(64))
+
+
+IS_OPEN = HoldTable.state.in_([literal_column(f"'{state.value}'") for state in OPEN_STATES])
+"""Written out: of a parameter no database knows that it is what the indexes on open holds are about."""
 
 
 class EntryTable(Base):

@@ -21,7 +21,7 @@ from federation.outbox import announce
 from quota.notices import threshold_reached
 from quota.owners import Owner
 from quota.statement import Standing, standing
-from quota.tables import OPEN_STATES, AccountTable, HoldTable, OwnerKind
+from quota.tables import IS_OPEN, AccountTable, HoldTable, OwnerKind
 from spawners.outlooks import Outlooks
 from spawners.sessions import Session, Sessions
 
@@ -31,7 +31,6 @@ QUOTA_SPENT = "quota-spent"
 SESSION_STOPS = "session-stops"
 
 _log = logging.getLogger("nbfed.worker")
-_OPEN = tuple(state.value for state in OPEN_STATES)
 _LOOK_BACK = timedelta(hours=1)
 """A session that ended since then may have spent the quota."""
 
@@ -116,7 +115,7 @@ def _who_spent(connection: Connection, hub: str, since: datetime) -> list[str]:
         select(AccountTable.owner_ref)
         .join_from(HoldTable, AccountTable, AccountTable.id == HoldTable.account_id)
         .where(HoldTable.hub == hub, AccountTable.owner_kind == OwnerKind.USER.value)
-        .where(or_(HoldTable.state.in_(_OPEN), HoldTable.ended_at >= since))
+        .where(or_(IS_OPEN, HoldTable.ended_at >= since))
         .distinct()
     )
     return list(rows.scalars())

@@ -6,11 +6,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from quota.owners import Owner
-from quota.tables import OPEN_STATES, AccountTable, HoldState, HoldTable, OwnerKind
+from quota.tables import IS_OPEN, AccountTable, HoldState, HoldTable, OwnerKind
 
 __all__ = ["Lease", "open_leases"]
-
-_OPEN = tuple(state.value for state in OPEN_STATES)
 
 
 class Lease(NamedTuple):
@@ -26,7 +24,7 @@ def open_leases(connection: Connection, hub: str) -> dict[str, Lease]:
     rows = connection.execute(
         select(HoldTable.id, HoldTable.lease_until, HoldTable.state, AccountTable.owner_kind, AccountTable.owner_ref)
         .join_from(HoldTable, AccountTable, AccountTable.id == HoldTable.account_id)
-        .where(HoldTable.hub == hub, HoldTable.state.in_(_OPEN))
+        .where(HoldTable.hub == hub, IS_OPEN)
     )
     return {
         row.id: Lease(row.lease_until, HoldState(row.state), Owner(OwnerKind(row.owner_kind), row.owner_ref))

@@ -14,15 +14,13 @@ from federation.persons import Person
 from quota.forecast import defaults_to_come, funds_of
 from quota.owners import Owner
 from quota.statement import coming, standing
-from quota.tables import OPEN_STATES, AccountTable, HoldTable, OwnerKind
+from quota.tables import IS_OPEN, AccountTable, HoldTable, OwnerKind
 from spawners.admission import Admission
 from spawners.errors import PERSON_UNKNOWN
 from spawners.outlook import HORIZON, Account, Outlook, Prospect, StopRules, look_ahead
 from spawners.sessions import Session
 
 __all__ = ["Outlooks", "eligible_person"]
-
-_OPEN = tuple(state.value for state in OPEN_STATES)
 
 
 def eligible_person(admission: Admission, session: Session, payer: Owner | None) -> Person | None:
@@ -115,7 +113,7 @@ def _open_hold(connection: Connection, attempt: str) -> _Hold | None:
         select(HoldTable.lease_until, HoldTable.weight_milli, HoldTable.account_id,
                AccountTable.owner_kind, AccountTable.owner_ref)
         .join_from(HoldTable, AccountTable, AccountTable.id == HoldTable.account_id)
-        .where(HoldTable.id == attempt, HoldTable.state.in_(_OPEN))
+        .where(HoldTable.id == attempt, IS_OPEN)
     ).one_or_none()  # fmt: skip
     if row is None:
         return None
@@ -125,7 +123,7 @@ def _open_hold(connection: Connection, attempt: str) -> _Hold | None:
 def _others_weight_milli(connection: Connection, account_id: int, attempt: str) -> int:
     weight = connection.execute(
         select(func.coalesce(func.sum(HoldTable.weight_milli), 0)).where(
-            HoldTable.account_id == account_id, HoldTable.state.in_(_OPEN), HoldTable.id != attempt
+            HoldTable.account_id == account_id, IS_OPEN, HoldTable.id != attempt
         )
     ).scalar_one()
     return int(weight)  # a sum is a decimal number to PostgreSQL

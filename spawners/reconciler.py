@@ -17,7 +17,7 @@ from sqlalchemy import select
 from federation.clock import Clock
 from federation.database import Database
 from quota.ledger import Ledger
-from quota.tables import OPEN_STATES, HoldState, HoldTable
+from quota.tables import IS_OPEN, HoldState, HoldTable
 from spawners.backends.base import Life, Observation
 from spawners.context import SiteBackend
 from spawners.ending import close, settle, source_of
@@ -139,7 +139,7 @@ class Reconciler:
         with self._database.read() as connection:
             rows = connection.execute(
                 select(HoldTable.id, HoldTable.state, HoldTable.site, HoldTable.reserved_at).where(
-                    HoldTable.hub == self._hub, HoldTable.state.in_([state.value for state in OPEN_STATES])
+                    HoldTable.hub == self._hub, IS_OPEN
                 )
             ).all()
         return [_Hold(row.id, HoldState(row.state), row.site, row.reserved_at) for row in rows]

@@ -15,7 +15,7 @@ __all__ = ["SCOPES", "SignInProvider", "resolve", "scopes_to_ask", "secret_varia
 
 SCOPES = (
     "openid", "profile", "email", "voperson_id", "eduperson_entitlement", "entitlements", "eduperson_scoped_affiliation",
-    "eduperson_assurance", "offline_access",
+    "eduperson_assurance", "schac_home_organization", "offline_access",
 )  # fmt: skip
 """What we know how to use, as Check-in and the AARC profile call it."""
 

@@ -148,14 +148,15 @@ def _long_histories(report: Report, scratch: Scratch, plan: Plan, progress: Call
         progress(f"{closed} closed sessions")
         give(scratch.ledger, owner)
         fill(scratch, owner, closed)
-        scratch.pair(owner)
+        scratch.pair(owner, caps_of(owner))
     if not scratch.database.is_sqlite:
         with scratch.database.write() as connection:  # as autovacuum does where it is on
             connection.exec_driver_sql("ANALYZE")
     took: dict[int, list[float]] = defaultdict(list)
     for _, kind in _in_turn([str(closed) for closed in plan.closed] * _PAIRS_AT_A_TIME, plan):
         begun = time.monotonic()
-        scratch.pair(owners[int(kind)])
+        owner = owners[int(kind)]
+        scratch.pair(owner, caps_of(owner))
         took[int(kind)].append(1000 * (time.monotonic() - begun))
     few = percentile(took[plan.closed[0]], 50)
     for closed in plan.closed:

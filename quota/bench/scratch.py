@@ -21,7 +21,7 @@ from quota.reasons import Reason
 from quota.shelf import open_page
 from quota.tables import EntryKind, HoldState, HoldTable
 
-__all__ = ["AMOUNT", "NotEmpty", "Scratch", "caps_of", "fill", "give", "open_scratch", "prepare"]
+__all__ = ["AMOUNT", "NotEmpty", "Scratch", "caps_of", "check_empty", "fill", "give", "open_scratch", "prepare"]
 
 FLAVOUR, WEIGHT_MILLI = "bench", 1000
 LEASE = timedelta(minutes=45)
@@ -95,6 +95,26 @@ def open_scratch(url: str) -> Scratch:
     return Scratch(database, Ledger(database, actor="bench"))
 
 
+def check_empty(url: str) -> None:
+    """Look whether a database can be used.
+
+    Raises
+    ------
+    NotEmpty
+        If it has tables.
+    sqlalchemy.exc.ArgumentError
+        If it is not the URL of a database of a kind that we know.
+    """
+    database = Database(url)
+    try:
+        with database.read() as connection:
+            tables = inspect(connection).get_table_names()
+    finally:
+        database.dispose()
+    if tables:
+        raise NotEmpty(f"{database.place} has {len(tables)} tables already")
+
+
 def prepare(url: str) -> None:
     """Make the tables in an empty database.
 
@@ -103,11 +123,8 @@ def prepare(url: str) -> None:
     NotEmpty
         If it is not empty.
     """
+    check_empty(url)
     database = Database(url)
-    with database.read() as connection:
-        tables = inspect(connection).get_table_names()
-    if tables:
-        raise NotEmpty(f"{database.place} has {len(tables)} tables already")
     migrations.upgrade(database)
     with database.write() as connection:
         _TABLE.create(connection)

@@ -23,8 +23,8 @@ from quota.errors import SITE_FULL
 from quota.ledger import Ledger
 from quota.owners import Owner
 from quota.reasons import Reason
-from quota.shelf import StalePage
 from quota.tables import HoldState, HoldTable, OwnerKind
+from quota.writing import StalePage
 from tests.support.books import ANN, ANNA, MINUTE, START, Books, MovableClock, discrepancies, open_books, units
 from tests.support.databases import Databases
 

@@ -78,9 +78,9 @@ def test_no_default_where_the_tier_gets_nothing() -> None:
     assert missing_default(setting(amount_hours=0), "ines", (), at("2026-03-17")) is None
 
 
-def given(amount: int, *, active: bool = True, is_default: bool = True) -> GrantStanding:
+def given(amount: int, *, active: bool = True, is_default: bool = True, ends_at: str = "2026-04-01") -> GrantStanding:
     return GrantStanding(
-        id=str(amount), amount=amount, left=amount, starts_at=at("2026-03-01"), ends_at=at("2026-04-01"),
+        id=str(amount), amount=amount, left=amount, starts_at=at("2026-02-01"), ends_at=at(ends_at),
         active=active, taken_in=True, is_default=is_default, reason="",
     )  # fmt: skip
 
@@ -95,7 +95,10 @@ HOUR = 3_600_000
         pytest.param([given(200 * HOUR)], None, id="the-setting-shrank-and-what-was-given-stays"),
         pytest.param([given(60 * HOUR)], 40 * HOUR, id="the-setting-grew-or-the-tier-rose-and-the-difference-is-given"),
         pytest.param([given(60 * HOUR), given(40 * HOUR)], None, id="the-difference-was-given-already"),
-        pytest.param([given(100 * HOUR, active=False)], 100 * HOUR, id="that-of-the-period-before-does-not-count"),
+        pytest.param(
+            [given(100 * HOUR, active=False, ends_at="2026-03-01")], 100 * HOUR, id="that-of-the-period-before"
+        ),
+        pytest.param([given(100 * HOUR, active=False)], None, id="what-was-revoked-is-not-given-again"),
         pytest.param([given(500 * HOUR, is_default=False)], 100 * HOUR, id="other-grants-do-not-count"),
     ],
 )

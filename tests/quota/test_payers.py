@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from federation.database import Database
+from quota import capping
 from quota.answers import Admitted, Denied, Payer, Place
 from quota.capping import Cap, Gauges, Scope
 from quota.errors import NO_GRANT, POOL_FULL, POOL_USED_UP, QUOTA_SPENT
@@ -150,6 +151,17 @@ def test_a_cap_counts_the_open_holds_of_its_scope(books: Books, scope: Scope, re
     cap = Cap(scope=scope, ref=ref, gauge="sessions", limit=2, reason=Reason(problem=POOL_FULL))
     answers = [start(books, Payer(owner=ANN), attempt=f"start-{n}", caps=[cap]) for n in range(4)]
     assert sum(isinstance(answer, Admitted) for answer in answers) == fits
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("scope", Scope)
+def test_a_cap_is_counted_from_open_holds_alone_however_many_are_closed(database: Database, scope: Scope) -> None:
+    query = str(capping._counting(((scope, "sessions"),)).compile(database._reader))
+    with database.read() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?"))]
+    holds = [step for step in plan if " hold " in step]
+    assert holds
+    assert all("USING INDEX ix_hold_open_" in step for step in holds), plan
 
 
 # --- batch --------------------------------------------------------------------------------------------------------

@@ -91,9 +91,10 @@ class PostgresServer:
         """Start it, and wait until it takes connections."""
         assert self._process is None
         options = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        dies_with_us = ["setpriv", "--pdeathsig", "QUIT"]  # a run that is killed leaves no server behind
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program("postgres"), "-D", self.data, "-p", str(self.port), *options],
+                [*dies_with_us, self._program("postgres"), "-D", self.data, "-p", str(self.port), *options],
                 stdout=log, stderr=subprocess.STDOUT, cwd=self.folder, start_new_session=True, **self._account,
             )  # fmt: skip
         deadline = time.monotonic() + _START_SECONDS

@@ -6,7 +6,7 @@ from alembic import op
 from federation.database import Moment
 
 revision = "0007"
-down_revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
