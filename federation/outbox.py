@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from federation.database import Base, Moment
 from federation.ids import new_id
 
-__all__ = ["OutboxTable", "announce", "announced"]
+__all__ = ["OutboxTable", "announce", "announced", "announced_like"]
 
 _UNSENT = "sent_at IS NULL"
 
@@ -65,3 +65,9 @@ def announce(
 def announced(connection: Connection, event: str) -> bool:
     """Whether an event was announced before."""
     return connection.execute(select(OutboxTable.id).where(OutboxTable.event == event)).first() is not None
+
+
+def announced_like(connection: Connection, beginning: str) -> bool:
+    """Whether any event was announced whose name begins like this."""
+    known = select(OutboxTable.id).where(OutboxTable.event.startswith(beginning, autoescape=True))
+    return connection.execute(known.limit(1)).first() is not None

@@ -6,7 +6,7 @@ name is derived once, at the first sign-in, and kept for ever.
 
 import base64
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "Person",
     "PersonTable",
     "candidates",
+    "everybody",
     "find_by_user_name",
     "forget",
     "former_facts",
@@ -154,6 +155,13 @@ def persons_by_id(connection: Connection, ids: Collection[str]) -> dict[str, Per
         query = select(PersonTable.__table__).where(PersonTable.id.in_(wanted[begin : begin + _IDS_AT_ONCE]))
         found |= {row.id: _person(row) for row in connection.execute(query)}
     return found
+
+
+def everybody(connection: Connection) -> Iterator[Person]:
+    """All persons, by user name; those whose data was removed are left out."""
+    table = PersonTable.__table__
+    rows = connection.execute(select(table).where(PersonTable.issuer != REMOVED).order_by(PersonTable.user_name))
+    return map(_person, rows)
 
 
 def former_facts(connection: Connection, person_id: str) -> list[tuple[datetime, dict[str, str]]]:

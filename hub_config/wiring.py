@@ -180,6 +180,7 @@ def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
         Job("announce", timedelta(minutes=1), announcer.run_once),
         Job("apply", timedelta(seconds=15), requests.apply_all),
         Job("watch", timedelta(minutes=5), requests.watch_all),
+        Job("digest", timedelta(minutes=15), requests.tell_reviewers),
     ]
     if yaml.mail is not None:
         jobs.append(Job("mail", timedelta(seconds=15), mail_sender(parts, guard=lock.require).run_once))
@@ -192,6 +193,7 @@ def request_rounds(parts: House, *, guard: Callable[[], None] = lambda: None) ->
         database=parts.database,
         requests=parts.requests,
         tiers=parts.settings.yaml.tiers,
+        roles=parts.settings.yaml.identity.roles,
         clock=parts.clock,
         guard=guard,
     )

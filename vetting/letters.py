@@ -10,7 +10,7 @@ from quota.amounts import to_unit_hours
 from vetting.asking import Kind
 from vetting.ends import Cause
 
-__all__ = ["MAPPING_KINDS", "REQUEST_KINDS"]
+__all__ = ["DIGEST", "ENDS", "MAPPING_KINDS", "REQUEST_KINDS"]
 
 
 def _(message: str) -> str:
@@ -131,6 +131,16 @@ def _ends_letter(figures: Mapping[str, Any]) -> Letter:
     return Letter(subject=subject.format(days=days), paragraphs=(text.format(until=until),), path="hub/access")
 
 
+def _digest_letter(figures: Mapping[str, Any]) -> Letter:
+    waiting, late = int(figures["waiting"]), int(figures["late"])
+    paragraphs = [gettext(_("The list of requests shows them, those first that are due first."))]
+    if late:
+        text = ngettext("{late} of them is late.", "{late} of them are late.", late)
+        paragraphs.insert(0, text.format(late=late))
+    subject = ngettext("{waiting} request waits for a reviewer", "{waiting} requests wait for a reviewer", waiting)
+    return Letter(subject=subject.format(waiting=waiting), paragraphs=tuple(paragraphs))
+
+
 def _about(figures: Mapping[str, Any]) -> str:
     """What a request is about, in a few words."""
     return gettext(_ABOUT[Kind(figures["about"])]).format(
@@ -149,4 +159,5 @@ _MAPPING = {"site": "hpc", "account": "ana", "words": "No project of yours is kn
 
 REQUEST_KINDS = tuple(LetterKind(kind, _request_letter(kind), _REQUEST) for kind in _SUBJECTS)
 ENDS = LetterKind("request-ends", _ends_letter, {"days": 14, "ends_at": "2027-03-02T00:00:00+00:00", "cause": "grant"})
+DIGEST = LetterKind("request-digest", _digest_letter, {"waiting": 4, "late": 1})
 MAPPING_KINDS = tuple(LetterKind(kind, _mapping_letter(kind), _MAPPING) for kind in _MAPPINGS)

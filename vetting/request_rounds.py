@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from federation.clock import Clock
 from federation.database import Database, DatabaseUnavailable
 from federation.errors import Failure
-from federation.outbox import announce, announced
-from federation.persons import Facts, persons_by_id
+from federation.outbox import announce, announced, announced_like
+from federation.persons import Facts, everybody, persons_by_id
 from quota.granting import KeyTaken
 from vetting.asking import Actor
 from vetting.ends import End
@@ -23,13 +23,16 @@ from vetting.entitlements import grants, parse_all
 from vetting.mappings import MappingError
 from vetting.request_tables import RequestTable
 from vetting.requests import Request, Requests
-from vetting.settings import Tier
+from vetting.roles import roles_of
+from vetting.settings import RoleRules, Tier
 from vetting.transitions import Event, State
 
 __all__ = ["REMINDERS_DAYS", "RequestRounds", "is_member"]
 
 REMINDERS_DAYS = (1, 7, 14, 30)
 """So many days before the end a person is told; the nearest one first."""
+
+_MORNING_HOUR_UTC = 6
 
 _SYSTEM = Actor(name="system", is_system=True)
 
@@ -46,11 +49,13 @@ class RequestRounds:
         requests: Requests,
         tiers: Mapping[str, Tier],
         clock: Clock,
+        roles: RoleRules | None = None,
         guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._requests = requests
         self._tiers = tiers
+        self._roles = roles or RoleRules()
         self._clock = clock
         self._guard = guard
 
@@ -77,6 +82,29 @@ class RequestRounds:
         for request in given:
             self._guard()
             self._watch_end(request, ends[request.id])
+
+    def tell_reviewers(self) -> None:
+        """Once a day, in the morning, and only if something waits: a mail to each reviewer."""
+        now = self._clock()
+        waiting = self._requests.found(states=[State.SUBMITTED, State.AWAITING_SECOND], limit=None)
+        if not waiting or now.hour < _MORNING_HOUR_UTC:
+            return
+        late = sum(request.due_at is not None and request.due_at < now for request in waiting)
+        with self._database.read() as connection:
+            told = announced_like(connection, f"request-digest:{now:%Y-%m-%d}:")
+            reviewers = [] if told else self._reviewers(connection)
+        if not reviewers:
+            return
+        with self._database.write() as connection:
+            for person in reviewers:
+                announce(
+                    connection, event=f"request-digest:{now:%Y-%m-%d}:{person}", kind="request-digest", person_id=person,
+                    now=now, due_at=now, waiting=len(waiting), late=late,
+                )  # fmt: skip
+
+    def _reviewers(self, connection: Connection) -> list[str]:
+        """Everybody whose provider says that they are one."""
+        return [person.id for person in everybody(connection) if roles_of(person.facts, self._roles).reviewer]
 
     def _apply(self, request: Request) -> None:
         try:

@@ -19,7 +19,7 @@ from vetting.guards import DeskRules
 from vetting.request_rounds import RequestRounds
 from vetting.request_tables import RequestStepTable, RequestTable
 from vetting.requests import Request, Requests
-from vetting.settings import Tier
+from vetting.settings import RoleRules, Tier
 from vetting.transitions import Event
 
 __all__ = ["CEILING", "COMMUNITY", "SYSTEM", "Desk", "asked", "decided"]
@@ -42,13 +42,16 @@ class Desk:
     def __post_init__(self) -> None:
         rules = DeskRules(ceiling_milli_unit_seconds=CEILING, tiers=["T2"], sites=["hpc", "cloud"])
         self.requests = Requests(self.database, rules, terms_grace_days=30, clock=self.clock)
-        self.rounds = RequestRounds(database=self.database, requests=self.requests, tiers=TIERS, clock=self.clock)
+        self.rounds = RequestRounds(
+            database=self.database, requests=self.requests, tiers=TIERS, clock=self.clock,
+            roles=RoleRules.model_validate({"reviewer": [f"{COMMUNITY}:role=support"]}),
+        )  # fmt: skip
         with self.database.write() as connection:
             terms.publish(connection, "1", {"en": "Be kind."}, self.clock())
 
     def person(self, name: str = "ana", *, agrees: bool = True, member: bool = True) -> Person:
-        """Somebody who signed in, and accepted the terms."""
-        memberships = (COMMUNITY,) if member else ()
+        """Somebody who signed in, and accepted the terms; whose name begins with an r is a reviewer."""
+        memberships = (COMMUNITY + (":role=support" if name.startswith("r") else ""),) if member else ()
         with self.database.write() as connection:
             made = remember(
                 connection, issuer="https://idp.example.org", subject=name, preferred=name, now=self.clock(),

@@ -538,6 +538,25 @@ def test_reminders_come_thirty_fourteen_seven_days_and_one_day_before_the_end_on
     assert days == [30, 14, 7, 1]
 
 
+def test_reviewers_are_told_once_a_day_in_the_morning_if_something_waits(desk: Desk) -> None:
+    for name in ("rita", "ruth", "eve"):
+        desk.person(name)
+    desk.rounds.tell_reviewers()
+    assert desk.mails() == []
+    desk.submitted()
+    desk.clock.move(timedelta(hours=20))  # at five in the morning
+    desk.rounds.tell_reviewers()
+    assert ("request-digest", "rita") not in desk.mails()
+    desk.clock.move(timedelta(hours=1))
+    for _ in range(3):
+        desk.rounds.tell_reviewers()
+    assert desk.mails()[1:] == [("request-digest", "rita"), ("request-digest", "ruth")]
+    desk.clock.move(3 * DAY)
+    desk.rounds.tell_reviewers()
+    digest = desk.rows(OutboxTable, OutboxTable.kind == "request-digest")[-1]
+    assert digest.figures == {"waiting": 1, "late": 1}
+
+
 # --- at once ----------------------------------------------------------------------------------------------------------
 
 
