@@ -32,6 +32,7 @@ from federation.outbox import OutboxTable
 from federation.persons import Person, persons_by_id
 from federation.plain import plain
 from federation.terms import AcceptanceTable
+from federation.worker import Away
 
 __all__ = ["MailAway", "MailSender", "Server", "compose", "language_of"]
 
@@ -46,7 +47,7 @@ _ERROR_CHARACTERS = 500
 _log = logging.getLogger("nbfed.worker")
 
 
-class MailAway(Exception):
+class MailAway(Away):
     """The mail server cannot be used at all; nothing was lost."""
 
 
@@ -72,7 +73,7 @@ class Server:
         try:
             connection = self._open()
         except (OSError, smtplib.SMTPException) as error:
-            raise MailAway(f"{self.url}: {error}") from error
+            raise MailAway(f"the mail server {self.url} is away: {error}") from error
         try:
             yield connection
         finally:
@@ -171,7 +172,7 @@ class MailSender:
             (self._give_up if code >= _PERMANENT else self._put_off)(row, said)
         except smtplib.SMTPServerDisconnected as error:
             self._put_off(row, str(error))
-            raise MailAway(f"{self._server.url}: {error}") from error
+            raise MailAway(f"the mail server {self._server.url} is away: {error}") from error
         except (smtplib.SMTPException, KeyError, ValueError) as error:
             self._put_off(row, f"{type(error).__name__}: {error}")
         else:
