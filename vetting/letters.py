@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from federation.i18n import decimal, gettext, moment, ngettext
+from federation.i18n import gettext, moment, ngettext
 from federation.letters import Letter, LetterKind
-from quota.amounts import to_unit_hours
 from vetting.asking import Kind
 from vetting.ends import Cause
+from vetting.words import about
 
 __all__ = ["DIGEST", "ENDS", "MAPPING_KINDS", "REQUEST_KINDS"]
 
@@ -17,11 +17,6 @@ def _(message: str) -> str:
     return message
 
 
-_ABOUT = {
-    Kind.TIER: _("the tier {tier}"),
-    Kind.QUOTA: _("{hours} unit-hours of quota until {until}"),
-    Kind.SITE: _("an account at {sites}"),
-}
 _SUBJECTS = {
     "request-received": _("Your request is here"),
     "request-question": _("A question about your request"),
@@ -100,10 +95,10 @@ _MAPPINGS = {
 
 def _request_letter(kind: str) -> Callable[[Mapping[str, Any]], Letter]:
     def write(figures: Mapping[str, Any]) -> Letter:
-        about = _about(figures)
+        what = _about(figures)
         return Letter(
             subject=gettext(_SUBJECTS[kind]),
-            paragraphs=tuple(gettext(text).format(about=about) for text in _PARAGRAPHS[kind]),
+            paragraphs=tuple(gettext(text).format(about=what) for text in _PARAGRAPHS[kind]),
             words=str(figures.get("words", "")),
             path="hub/access",
         )
@@ -142,12 +137,12 @@ def _digest_letter(figures: Mapping[str, Any]) -> Letter:
 
 
 def _about(figures: Mapping[str, Any]) -> str:
-    """What a request is about, in a few words."""
-    return gettext(_ABOUT[Kind(figures["about"])]).format(
+    return about(
+        Kind(figures["about"]),
         tier=figures["tier"],
-        hours=decimal(float(to_unit_hours(figures["amount_milli_unit_seconds"])), 1),
-        until=moment(datetime.fromisoformat(figures["ends_at"])),
-        sites=", ".join(figures["sites"]),
+        amount_milli_unit_seconds=figures["amount_milli_unit_seconds"],
+        ends_at=datetime.fromisoformat(figures["ends_at"]),
+        sites=figures["sites"],
     )
 
 
