@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import click
-from sqlalchemy import Row, select
+from sqlalchemy import select
 
 from federation.audit import Act, AuditTable
 from federation.commands import MOMENT, MOMENT_END, Shop
@@ -52,13 +52,14 @@ def export(
         *([AuditTable.actor == actor] if actor else []),
         *([AuditTable.target == target] if target else []),
     ]
-    for row in _rows(shop.database, conditions):
-        line = {**row._mapping, "at": row.at.isoformat()}
-        click.echo(json.dumps(line, ensure_ascii=False, default=str))
+    for lines in _pages(shop.database, conditions):
+        click.echo("\n".join(lines))
 
 
-def _rows(database: Database, conditions: list[Any]) -> Iterator[Row[Any]]:
-    """However many there are, some at a time."""
+def _pages(database: Database, conditions: list[Any]) -> Iterator[list[str]]:
+    """The rows as JSON, some at a time, however many there are."""
     query = select(AuditTable.__table__).where(*conditions).order_by(AuditTable.seq)
     with database.read() as connection:
-        yield from connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
+        found = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
+        for rows in found.partitions():
+            yield [json.dumps({**row._mapping, "at": row.at.isoformat()}, ensure_ascii=False) for row in rows]

@@ -18,8 +18,6 @@ LONG_TEXT, SHORT_TEXT = 4000, 500
 """How many characters people may write."""
 
 _OPEN = "state IN ('draft', 'submitted', 'in_review', 'needs_info', 'awaiting_second', 'approved')"
-_AT_WORK = "state IN ('approved', 'active', 'suspended')"
-_WAITING = "state IN ('submitted', 'in_review', 'needs_info', 'awaiting_second')"
 
 
 class RequestTable(Base):
@@ -46,8 +44,7 @@ class RequestTable(Base):
         CheckConstraint("amount_milli_unit_seconds >= 0", name="ck_request_amount"),
         Index("uq_request_open", "person_id", "kind", unique=True, sqlite_where=text(_OPEN),
               postgresql_where=text(_OPEN)),
-        Index("ix_request_at_work", "state", sqlite_where=text(_AT_WORK), postgresql_where=text(_AT_WORK)),
-        Index("ix_request_waiting", "due_at", sqlite_where=text(_WAITING), postgresql_where=text(_WAITING)),
+        Index("ix_request_state", "state", "due_at"),
         Index("ix_request_person", "person_id", "opened_at"),
     )  # fmt: skip
 

@@ -74,15 +74,9 @@ def _request() -> None:
         sa.CheckConstraint("amount_milli_unit_seconds >= 0", name="ck_request_amount"),
     )
     op.create_index("ix_request_person", "request", ["person_id", "opened_at"])
-    _partial("uq_request_open", ["person_id", "kind"], unique=True,
-             where="state IN ('draft', 'submitted', 'in_review', 'needs_info', 'awaiting_second', 'approved')")  # fmt: skip
-    _partial("ix_request_at_work", ["state"], where="state IN ('approved', 'active', 'suspended')")
-    _partial("ix_request_waiting", ["due_at"],
-             where="state IN ('submitted', 'in_review', 'needs_info', 'awaiting_second')")  # fmt: skip
-
-
-def _partial(name: str, columns: list[str], *, where: str, unique: bool = False) -> None:
-    condition = sa.text(where)
+    op.create_index("ix_request_state", "request", ["state", "due_at"])
+    is_open = sa.text("state IN ('draft', 'submitted', 'in_review', 'needs_info', 'awaiting_second', 'approved')")
     op.create_index(
-        name, "request", columns, unique=unique, sqlite_where=condition, postgresql_where=condition
+        "uq_request_open", "request", ["person_id", "kind"], unique=True,
+        sqlite_where=is_open, postgresql_where=is_open,
     )  # fmt: skip
