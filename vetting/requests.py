@@ -9,7 +9,6 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,16 +19,17 @@ from federation.audit import Act, record
 from federation.clock import Clock, system_clock
 from federation.database import Database
 from federation.errors import Failure
-from federation.ids import new_id, reference
+from federation.ids import new_id
 from federation.outbox import announce
 from federation.terms import acceptance_in_force, acceptances, in_force
-from vetting.asking import Actor, Asked, Decision, DenialCode, Given, Kind
+from vetting.asking import Actor, Asked, Given, Kind
 from vetting.ends import End
 from vetting.errors import REQUEST_MOVED_ON, REQUEST_OPEN_ALREADY, REQUEST_UNFIT, REQUEST_UNKNOWN
 from vetting.guards import DeskRules, Situation
 from vetting.request_effects import EFFECTS, Work, asked_columns, end_of
+from vetting.request_rows import Request, Step, asked_of, decision_of, existing, find_row, other_open, to_request
 from vetting.request_tables import LONG_TEXT, SHORT_TEXT, RequestStepTable, RequestTable
-from vetting.transitions import OPEN, Effect, Event, State, Transition, find
+from vetting.transitions import Effect, Event, State, Transition, find
 
 __all__ = ["ACTS", "Request", "Requests", "Step"]
 
@@ -58,50 +58,6 @@ _FORBIDDEN = 403
 _NAME = 40
 _MOST = 2**53
 _PERSON = "person:"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """One request as it is now; the columns of its table that people see."""
-
-    id: str
-    person_id: str
-    kind: Kind
-    state: State
-    filed_by: str
-    follows: str | None
-    asked: Asked
-    decision: Decision | None
-    denial_code: DenialCode | None
-    reviewer: str
-    second: str
-    claims: Mapping[str, Any]
-    claims_at: datetime | None
-    note: str
-    private_note: str
-    opened_at: datetime
-    changed_at: datetime
-    submitted_at: datetime | None
-    due_at: datetime | None
-    paused_at: datetime | None
-    grant_id: str | None
-    error: str
-
-    @property
-    def reference(self) -> str:
-        """The short form of its id."""
-        return reference(self.id)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One event in the story of a request."""
-
-    at: datetime
-    event: Event
-    state: State
-    actor: str
-    text: str
 
 
 class Requests:
@@ -140,7 +96,7 @@ class Requests:
             situation = Situation(
                 rules=self.rules, now=now, actor=actor, given=given,
                 kind=kind, person_id=person_id, filed_by=actor.name, asked=asked,
-                other_open=_other_open(connection, person_id, kind, but=""),
+                other_open=other_open(connection, person_id, kind, but=""),
             )  # fmt: skip
             find(None, Event.OPEN, situation)
             return self._begin(connection, Event.OPEN, situation, follows=None)
@@ -158,7 +114,7 @@ class Requests:
         given, now = given or Given(), self._clock()
         _check_fits(given)
         with self._refusals_audited(actor, f"request:{request_id}", event) as connection:
-            row = _row(connection, request_id, to_change=True)
+            row = find_row(connection, request_id, to_change=True)
             if row is None or not _may_see(actor, row.person_id):
                 raise Failure(REQUEST_UNKNOWN)
             situation = self._situation(connection, row, event, actor, given, now)
@@ -187,10 +143,10 @@ class Requests:
             If there is none that the actor may see.
         """
         with self._database.read() as connection:
-            row = _row(connection, request_id)
+            row = find_row(connection, request_id)
         if row is None or not _may_see(actor, row.person_id):
             raise Failure(REQUEST_UNKNOWN)
-        return _request(row)
+        return to_request(row)
 
     def found(
         self,
@@ -212,7 +168,7 @@ class Requests:
         if person_id is not None:
             query = query.where(RequestTable.person_id == person_id)
         with self._database.read() as connection:
-            return [_request(row) for row in connection.execute(query)]
+            return [to_request(row) for row in connection.execute(query)]
 
     def steps(self, request_id: str, actor: Actor) -> list[Step]:
         """What happened to a request, in order.
@@ -237,7 +193,7 @@ class Requests:
     def end(self, request_id: str) -> End | None:
         """The effective end of what was given for a request; None before anything was, or if there is no request."""
         with self._database.read() as connection:
-            row = _row(connection, request_id)
+            row = find_row(connection, request_id)
             return end_of(connection, row, self.rules) if row is not None else None
 
     # --- one event --------------------------------------------------------------------------------------------------
@@ -255,10 +211,10 @@ class Requests:
             kind=Kind(row.kind),
             person_id=row.person_id,
             filed_by=row.filed_by,
-            asked=_asked(row),
-            decision=_decision(row),
+            asked=asked_of(row),
+            decision=decision_of(row),
             reviewer=row.reviewer,
-            other_open=_other_open(connection, row.person_id, row.kind, but=row.id) if begins_anew else "",
+            other_open=other_open(connection, row.person_id, row.kind, but=row.id) if begins_anew else "",
             terms_accepted=event is Event.SUBMIT and self._terms_accepted(connection, row.person_id, now),
             ends_at=end.at if end else None,
         )
@@ -277,10 +233,10 @@ class Requests:
         ).rowcount
         if not done:
             raise Failure(REQUEST_MOVED_ON)
-        after = _existing(connection, row.id)
+        after = existing(connection, row.id)
         _tell(connection, after, transition, work)
         _write_down(connection, after, transition.event, situation, work.step, before=row.state)
-        return _request(after)
+        return to_request(after)
 
     def _begin(
         self, connection: Connection, event: Event, situation: Situation, *, follows: Row[Any] | None
@@ -300,9 +256,9 @@ class Requests:
                 connection.execute(insert(RequestTable).values(row))
         except IntegrityError as error:  # another tab was the first
             raise Failure(REQUEST_OPEN_ALREADY) from error
-        after = _existing(connection, request_id)
+        after = existing(connection, request_id)
         _write_down(connection, after, event, situation, step, before=None)
-        return _request(after)
+        return to_request(after)
 
     def _terms_accepted(self, connection: Connection, person_id: str, now: datetime) -> bool:
         if self._terms_grace_days is None:
@@ -345,53 +301,8 @@ def _check_fits(given: Given) -> None:
         raise Failure(REQUEST_UNFIT)
 
 
-def _row(connection: Connection, request_id: str, *, to_change: bool = False) -> Row[Any] | None:
-    query = select(RequestTable.__table__).where(RequestTable.id == request_id)
-    return connection.execute(query.with_for_update() if to_change else query).one_or_none()
-
-
-def _existing(connection: Connection, request_id: str) -> Row[Any]:
-    row = _row(connection, request_id)
-    assert row is not None, "it was there a moment ago, in this transaction"
-    return row
-
-
 def _may_see(actor: Actor, person_id: str) -> bool:
     return actor.person_id == person_id or actor.is_reviewer or actor.is_operator or actor.is_system
-
-
-def _other_open(connection: Connection, person_id: str, kind: str, *, but: str) -> str:
-    query = select(RequestTable.id).where(
-        RequestTable.person_id == person_id,
-        RequestTable.kind == str(kind),
-        RequestTable.id != but,
-        RequestTable.state.in_([state.value for state in OPEN]),
-    )
-    return connection.execute(query).scalars().first() or ""
-
-
-def _asked(row: Row[Any]) -> Asked:
-    columns = {name: getattr(row, name) for name in Asked.__dataclass_fields__}
-    return Asked(**{**columns, "sites": tuple(row.sites)})
-
-
-def _decision(row: Row[Any]) -> Decision | None:
-    if row.given_ends_at is None:
-        return None
-    return Decision(
-        ends_at=row.given_ends_at,
-        amount_milli_unit_seconds=row.given_amount_milli_unit_seconds or 0,
-        sites=tuple(row.given_sites),
-    )
-
-
-def _request(row: Row[Any]) -> Request:
-    own = ("kind", "state", "asked", "decision", "denial_code")
-    columns = {name: getattr(row, name) for name in Request.__dataclass_fields__ if name not in own}
-    return Request(
-        kind=Kind(row.kind), state=State(row.state), asked=_asked(row), decision=_decision(row),
-        denial_code=DenialCode(row.denial_code) if row.denial_code else None, **columns,
-    )  # fmt: skip
 
 
 def _anew(event: Event, situation: Situation) -> Asked:
