@@ -7,19 +7,22 @@ show a person their own.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Index, String, UniqueConstraint, insert, select, text
+from sqlalchemy import JSON, Connection, Index, Integer, String, UniqueConstraint, insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from federation.database import Base, Moment
 from federation.ids import new_id
 
-__all__ = ["OutboxTable", "announce"]
+__all__ = ["OutboxTable", "announce", "announced", "announced_like"]
 
 _UNSENT = "sent_at IS NULL"
 
 
 class OutboxTable(Base):
-    """`event` names what happened, once for all; `kind` chooses the text; `figures` fill it in."""
+    """`event` names what happened, once for all; `kind` chooses the text; `figures` fill it in.
+
+    `due_at` moves on when sending it fails; `given_up_at` is set when trying again is of no use.
+    """
 
     __tablename__ = "outbox"
     __table_args__ = (
@@ -36,6 +39,9 @@ class OutboxTable(Base):
     created_at: Mapped[datetime] = mapped_column(Moment)
     due_at: Mapped[datetime] = mapped_column(Moment)
     sent_at: Mapped[datetime | None] = mapped_column(Moment)
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    error: Mapped[str] = mapped_column(String(500), server_default="")
+    given_up_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
 def announce(
@@ -46,8 +52,7 @@ def announce(
     Two transactions that announce the same event at the same moment: the second one fails with an `IntegrityError`, and
     its caller tries again.
     """
-    known = select(OutboxTable.id).where(OutboxTable.event == event)
-    if connection.execute(known).first() is not None:
+    if announced(connection, event):
         return False
     connection.execute(
         insert(OutboxTable).values(
@@ -55,3 +60,14 @@ def announce(
         )
     )
     return True
+
+
+def announced(connection: Connection, event: str) -> bool:
+    """Whether an event was announced before."""
+    return connection.execute(select(OutboxTable.id).where(OutboxTable.event == event)).first() is not None
+
+
+def announced_like(connection: Connection, beginning: str) -> bool:
+    """Whether any event was announced whose name begins like this."""
+    known = select(OutboxTable.id).where(OutboxTable.event.startswith(beginning, autoescape=True))
+    return connection.execute(known.limit(1)).first() is not None

@@ -6,6 +6,7 @@ name is derived once, at the first sign-in, and kept for ever.
 
 import base64
 import hashlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,10 +26,12 @@ __all__ = [
     "Person",
     "PersonTable",
     "candidates",
+    "everybody",
     "find_by_user_name",
     "forget",
     "former_facts",
     "person_key",
+    "persons_by_id",
     "remember",
     "user_name",
 ]
@@ -37,6 +40,7 @@ _SLUG_CHARACTERS = 24
 _SUFFIX_CHARACTERS = 6
 _CALLED = ("name", "email", "home_organisation")
 _MOST_FORMER = 10
+_IDS_AT_ONCE = 500
 
 REMOVED = "removed"
 """The issuer of people whose personal data was removed. No provider's: those are addresses."""
@@ -141,6 +145,23 @@ def find_by_user_name(connection: Connection, name: str) -> Person | None:
     """The person with this hub user name, if there is one."""
     row = connection.execute(select(PersonTable.__table__).where(PersonTable.user_name == name)).one_or_none()
     return _person(row) if row else None
+
+
+def persons_by_id(connection: Connection, ids: Collection[str]) -> dict[str, Person]:
+    """The persons with these ids, by id."""
+    found: dict[str, Person] = {}
+    wanted = sorted(ids)
+    for begin in range(0, len(wanted), _IDS_AT_ONCE):
+        query = select(PersonTable.__table__).where(PersonTable.id.in_(wanted[begin : begin + _IDS_AT_ONCE]))
+        found |= {row.id: _person(row) for row in connection.execute(query)}
+    return found
+
+
+def everybody(connection: Connection) -> Iterator[Person]:
+    """All persons, by user name; those whose data was removed are left out."""
+    table = PersonTable.__table__
+    rows = connection.execute(select(table).where(PersonTable.issuer != REMOVED).order_by(PersonTable.user_name))
+    return map(_person, rows)
 
 
 def former_facts(connection: Connection, person_id: str) -> list[tuple[datetime, dict[str, str]]]:

@@ -212,7 +212,14 @@ Site = Annotated[LocalSite | KubernetesSite | BatchSite, Field(discriminator="ki
 
 
 class MailSection(Section):
-    """How mail leaves."""
+    """How mail leaves. Without it none is sent: what would be waits in the outbox, for two weeks."""
 
-    smtp: str
-    sender: str
+    smtp: Annotated[str, StringConstraints(pattern=r"^smtps?://[^/?#\s@]+/?$"), AfterValidator(_address)] = Field(
+        description="the server: `smtp://HOST:PORT`, or `smtps://HOST:PORT` for TLS from the first byte"
+    )
+    sender: Annotated[str, StringConstraints(pattern=r"^[^\s@<>]+@[^\s@<>]+$", max_length=254)] = Field(
+        description="the address that mail comes from"
+    )
+    starttls: bool = Field(False, description="ask the server for TLS, and send nothing without it")
+    user: str = Field("", description="to sign in with, if the server asks for it")
+    password_file: str | None = Field(None, description="file that holds the password of the user")

@@ -29,13 +29,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from federation.database import DatabaseUnavailable
 from federation.leader import Leadership, LeadershipLost
 
-__all__ = ["Job", "Worker"]
+__all__ = ["Away", "Job", "Worker"]
 
 _log = logging.getLogger("nbfed.worker")
 
 _LOOK_SECONDS = 2.0
 _CLOCK_WAS_SET_SECONDS = 1.0
 _LATE_ROUNDS, _LATE_SECONDS = 3, 60.0
+
+
+class Away(Exception):
+    """Something that a job needs, beside the database, cannot be used now; the message says what, in one line."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,9 @@ class Worker:
         except DatabaseUnavailable as error:
             self._outages.inc()
             record.error = f"the federation database is away: {error}"
+            _log.error("%s: %s; trying again", record.job.name, record.error)
+        except Away as error:
+            record.error = str(error)
             _log.error("%s: %s; trying again", record.job.name, record.error)
         except Exception as error:  # one that failed must not end the others
             record.error = f"{type(error).__name__}: {error}"

@@ -18,17 +18,20 @@ import httpx
 from sqlalchemy.exc import ArgumentError
 
 from federation import migrations
+from federation.audit_commands import audit
 from federation.clock import Clock, system_clock
 from federation.commands import db, plain
 from federation.database import Database, DatabaseUnavailable
 from federation.errors import Failure
+from federation.letters import Frame
+from federation.mail_commands import mail
 from federation.persons import Person
 from federation.settings import BatchSite, Flavour
 from federation.worker_pages import application, serving
 from hub_config.person_commands import person
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.sign_in.commands import identity
-from hub_config.wiring import House, environments_folder, house, hub_users, upkeep
+from hub_config.wiring import House, environments_folder, house, hub_users, mail_frame, upkeep
 from hub_config.wiring import worker as worker_of
 from quota.bench.commands import bench
 from quota.commands import grant, ledger, rates, statement
@@ -42,6 +45,8 @@ from spawners.site_commands import site
 from spawners.tables import EndReason
 from vetting.commands import mapping
 from vetting.eligibility import Eligibility
+from vetting.request_commands import request
+from vetting.requests import Requests
 from vetting.settings import Tier
 
 __all__ = ["Installation", "main"]
@@ -124,6 +129,18 @@ class Installation:
     def tiers(self) -> Mapping[str, Tier]:
         return self.settings.yaml.tiers
 
+    @property
+    def requests(self) -> Requests:
+        return self._checked_house.requests
+
+    @property
+    def mail_frame(self) -> Frame:
+        return mail_frame(self.settings)
+
+    @property
+    def grant_months(self) -> int:
+        return self.settings.yaml.desk.grant_months
+
     def eligibility(self, person: Person) -> Eligibility:
         return self._checked_house.admission.eligibility(person)
 
@@ -188,7 +205,8 @@ def main(ctx: click.Context) -> None:
 
 
 for _command in (
-    bench, db, grant, ledger, quota, rates, statement, sessions, site, identity, mapping, person, lab_wheel,
+    audit, bench, db, grant, ledger, mail, quota, rates, statement, sessions, site, identity, mapping, person, request,
+    lab_wheel,
 ):  # fmt: skip
     main.add_command(_command)
 
@@ -288,6 +306,7 @@ def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
         f"identity.providers.{each.id}.client_secret_file": each.client_secret_file for each in yaml.identity.providers
     }
     named["identity.auth_state_key_file"] = yaml.identity.auth_state_key_file
+    named["mail.password_file"] = yaml.mail.password_file if yaml.mail else None
     for key, file in {"database.url_file": yaml.database.url_file, **named}.items():
         try:
             if file is not None:

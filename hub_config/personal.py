@@ -21,7 +21,10 @@ from hub_config.wiring import House
 from quota.tables import OPEN_STATES, AccountTable, EntryTable, GrantTable, HoldTable
 from spawners.paying import owner_of
 from spawners.tables import SessionTable
+from vetting.asking import Actor
+from vetting.request_tables import RequestStepTable, RequestTable
 from vetting.tables import AdmissionTable, EvidenceTable, MappingTable, SiteAccountTable, SuspensionTable
+from vetting.transitions import TABLE, Event
 
 __all__ = ["StillRuns", "exported", "remove"]
 
@@ -45,7 +48,7 @@ class _Kept:
     name: str
     table: type[Base]
     hidden: tuple[str, ...] = ()
-    emptied: Mapping[str, str] = field(default_factory=dict)
+    emptied: Mapping[str, Any] = field(default_factory=dict)
     goes: bool = False
 
 
@@ -57,6 +60,20 @@ _KEPT = (
     _Kept(name="mappings", table=MappingTable, emptied={"reason": ""}),
     _Kept(name="site_accounts", table=SiteAccountTable),
     _Kept(name="suspensions", table=SuspensionTable, emptied={"reason": ""}),
+    _Kept(
+        name="requests",
+        table=RequestTable,
+        emptied={
+            "purpose": "",
+            "contact": "",
+            "evidence": "",
+            "details": "",
+            "note": "",
+            "private_note": "",
+            "claims": {},
+        },
+    ),
+    _Kept(name="request_steps", table=RequestStepTable, emptied={"text": ""}),
     _Kept(name="notices", table=OutboxTable, goes=True),
     _Kept(name="sessions", table=SessionTable, hidden=("secret_hash", "nonce", "token_ids"), emptied={"server": ""}),
 )
@@ -92,6 +109,7 @@ def exported(house: House, person: Person) -> dict[str, Any]:
 
 def remove(house: House, person: Person, *, by: str, reason: str) -> str:
     """Remove what says who a person is, in one transaction; the name that stands for them in the books from now on.
+    What they asked for and nobody decided is withdrawn before.
 
     Raises
     ------
@@ -99,6 +117,10 @@ def remove(house: House, person: Person, *, by: str, reason: str) -> str:
         If a session of theirs is not over, or not settled.
     """
     now = house.clock()
+    with house.database.read() as connection:
+        if _is_open(connection, person):
+            raise StillRuns
+    _withdraw_requests(house, person, by)
     with house.database.write() as connection:
         if _is_open(connection, person):
             raise StillRuns
@@ -115,6 +137,13 @@ def remove(house: House, person: Person, *, by: str, reason: str) -> str:
             connection, at=now, act=Act.PERSON_REMOVED, actor=by, target=f"person:{person.id}", reason=reason
         )  # fmt: skip
     return name
+
+
+def _withdraw_requests(house: House, person: Person, by: str) -> None:
+    """What they asked for and nobody decided yet."""
+    waiting = [row.source for row in TABLE if row.event is Event.WITHDRAW and row.source]
+    for request in house.requests.found(states=waiting, person_id=person.id):
+        house.requests.act(request.id, Event.WITHDRAW, Actor(name=by, person_id=person.id))
 
 
 def _is_open(connection: Connection, person: Person) -> bool:
@@ -136,6 +165,7 @@ def _targets(person: Person, account: Select[Any]) -> Any:
         select(literal(f"person:{person.id}")),
         select(GrantTable.id).where(GrantTable.account_id.in_(account)),
         select(HoldTable.id).where(_their_holds(person, account)),
+        select(literal("request:").concat(RequestTable.id)).where(RequestTable.person_id == person.id),
     )
 
 

@@ -9,15 +9,19 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy import text
 
+import vetting.letters  # noqa: F401 - both register what mails say
 from federation import terms
 from federation.clock import Clock
 from federation.database import Database
 from federation.leader import leadership
+from federation.letters import Frame
+from federation.mail import MailSender, Server
 from federation.settings import LocalSite, in_language
 from federation.state import StateFolder
 from federation.worker import Job, Worker
-from hub_config.settings import Settings
+from hub_config.settings import FederationYaml, Settings
 from quota import rates
+from quota.amounts import from_unit_hours
 from quota.ledger import Ledger
 from spawners.admission import Admission, Policy
 from spawners.adoption import OpenAttempts
@@ -34,8 +38,21 @@ from spawners.outlooks import Outlooks
 from spawners.reconciler import Reconciler
 from spawners.sessions import Sessions
 from spawners.upkeep import Rules, Upkeep
+from vetting.guards import DeskRules
+from vetting.request_rounds import RequestRounds
+from vetting.requests import Requests
 
-__all__ = ["House", "environments_folder", "house", "hub_users", "upkeep", "worker"]
+__all__ = [
+    "House",
+    "environments_folder",
+    "house",
+    "hub_users",
+    "mail_frame",
+    "mail_sender",
+    "request_rounds",
+    "upkeep",
+    "worker",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +66,7 @@ class House:
     sessions: Sessions
     admission: Admission
     outlooks: Outlooks
+    requests: Requests
     backends: Mapping[str, SiteBackend]
 
     def probe(self) -> None:
@@ -124,6 +142,7 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
         sessions=Sessions(database, clock=clock),
         admission=admission,
         outlooks=Outlooks(database, admission, _stop_rules(settings)),
+        requests=Requests(database, _desk_rules(yaml), clock=clock, terms_grace_days=_grace_days(yaml)),
         backends=backends,
     )
 
@@ -154,12 +173,51 @@ def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
         clock=parts.clock,
         guard=lock.require,
     )
+    requests = request_rounds(parts, guard=lock.require)
     jobs = [
         Job("rounds", timedelta(seconds=yaml.worker.interval_seconds), rounds.run_once),
         Job("reconcile", timedelta(minutes=1), slower.run_once),
         Job("announce", timedelta(minutes=1), announcer.run_once),
+        Job("apply", timedelta(seconds=15), requests.apply_all),
+        Job("watch", timedelta(minutes=5), requests.watch_all),
+        Job("digest", timedelta(minutes=15), requests.tell_reviewers),
     ]
+    if yaml.mail is not None:
+        jobs.append(Job("mail", timedelta(seconds=15), mail_sender(parts, guard=lock.require).run_once))
     return Worker(jobs, lock, probe=parts.probe, registry=registry), registry
+
+
+def request_rounds(parts: House, *, guard: Callable[[], None] = lambda: None) -> RequestRounds:
+    """What the worker does about requests."""
+    return RequestRounds(
+        database=parts.database,
+        requests=parts.requests,
+        tiers=parts.settings.yaml.tiers,
+        roles=parts.settings.yaml.identity.roles,
+        clock=parts.clock,
+        guard=guard,
+    )
+
+
+def mail_sender(parts: House, *, guard: Callable[[], None] = lambda: None) -> MailSender:
+    """Who sends the outbox, where federation.yaml says how mail leaves."""
+    mail = parts.settings.yaml.mail
+    assert mail is not None, "made only where there is a mail section"
+    password = parts.settings.read_secret(mail.password_file, "mail.password_file") if mail.password_file else ""
+    return MailSender(
+        database=parts.database,
+        server=Server(url=mail.smtp, sender=mail.sender, starttls=mail.starttls, user=mail.user, password=password),
+        frame=mail_frame(parts.settings),
+        default_language=parts.settings.yaml.federation.languages[0],
+        clock=parts.clock,
+        guard=guard,
+    )
+
+
+def mail_frame(settings: Settings) -> Frame:
+    """What stands around every mail."""
+    federation = settings.yaml.federation
+    return Frame(federation=federation.name, base_url=settings.base_url, contact=federation.contact)
 
 
 def upkeep(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callable[[], None] = lambda: None) -> Upkeep:
@@ -190,6 +248,22 @@ def upkeep(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callabl
         metrics=metrics,
         guard=guard,
     )
+
+
+def _desk_rules(yaml: FederationYaml) -> DeskRules:
+    """What is asked of requests."""
+    desk = yaml.desk
+    return DeskRules(
+        ceiling_milli_unit_seconds=from_unit_hours(desk.reviewer_ceiling_hours),
+        target_answer=timedelta(days=desk.target_answer_days),
+        membership_grace=timedelta(days=desk.membership_grace_days),
+        tiers=[name for name, tier in yaml.tiers.items() if tier.vetting == "review"],
+        sites=list(yaml.sites),
+    )
+
+
+def _grace_days(yaml: FederationYaml) -> int | None:
+    return yaml.federation.terms.grace_days if yaml.federation.terms else None
 
 
 def hub_users(settings: Settings) -> HubUsers:

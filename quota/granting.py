@@ -14,7 +14,18 @@ from quota.page import Page
 from quota.shelf import open_page, standings
 from quota.tables import AccountTable, EntryKind, EntryTable, GrantTable
 
-__all__ = ["GrantUnknown", "KeyTaken", "Terms", "change", "give", "known_as", "revoke", "successor"]
+__all__ = [
+    "GrantAsItIs",
+    "GrantUnknown",
+    "KeyTaken",
+    "Terms",
+    "change",
+    "give",
+    "known_as",
+    "newest",
+    "revoke",
+    "successor",
+]
 
 _MOST = 2**53  # any number of such grants that people can give adds up in 64 bits; JSON keeps it exactly
 
@@ -53,6 +64,22 @@ class Terms:
             raise ValueError("a grant ends after it starts")
 
 
+@dataclass(frozen=True, kw_only=True)
+class GrantAsItIs:
+    """When a grant begins and ends; `revoked_at` if it was ended before."""
+
+    id: str
+    amount: int
+    starts_at: datetime
+    ends_at: datetime
+    revoked_at: datetime | None
+
+    @property
+    def over_at(self) -> datetime:
+        """When nothing can be spent of it any more."""
+        return min(self.ends_at, self.revoked_at) if self.revoked_at else self.ends_at
+
+
 def known_as(connection: Connection, key: str, owner: Owner, amount: int) -> str | None:
     """The grant that was given with this key before, if there is one.
 
@@ -88,12 +115,46 @@ def successor(connection: Connection, grant_id: str, key: str) -> str | None:
 
 
 def give(
-    connection: Connection, *, key: str, owner: Owner, terms: Terms, now: datetime, created_by: str, reason: str
+    connection: Connection,
+    *,
+    key: str,
+    owner: Owner,
+    terms: Terms,
+    now: datetime,
+    created_by: str,
+    reason: str,
+    request_id: str | None = None,
 ) -> str:
-    """A new grant; its id."""
+    """A new grant; its id. `request_id` names the request that it was given for."""
     account = make_account(connection, owner)
+    asked_for = {"request_id": request_id} if request_id else {}
     with open_page(connection, account, now, created_by) as page:
-        return _insert(connection, page, key=key, terms=terms, reason=reason, act=Act.GRANT_ADDED, owner=owner)
+        return _insert(
+            connection, page, key=key, terms=terms, reason=reason, act=Act.GRANT_ADDED, owner=owner, **asked_for
+        )
+
+
+def newest(connection: Connection, grant_id: str) -> GrantAsItIs:
+    """The last of the grants that follow each other, beginning with this one.
+
+    Raises
+    ------
+    GrantUnknown
+        If there is no such grant.
+    """
+    table = GrantTable.__table__
+    grant = connection.execute(select(table).where(table.c.id == grant_id)).one_or_none()
+    if grant is None:
+        raise GrantUnknown(grant_id)
+    while (follower := connection.execute(select(table).where(table.c.follows == grant.id)).one_or_none()) is not None:
+        grant = follower
+    return GrantAsItIs(
+        id=grant.id,
+        amount=grant.amount,
+        starts_at=grant.starts_at,
+        ends_at=grant.ends_at,
+        revoked_at=grant.revoked_at,
+    )
 
 
 def revoke(connection: Connection, grant_id: str, *, now: datetime, actor: str, reason: str) -> None:

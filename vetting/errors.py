@@ -1,18 +1,38 @@
-"""Why a person may not use something."""
+"""Why a person may not use something, and why something cannot be done with a request."""
 
 from federation.errors import Problem
 
 __all__ = [
     "ACCESS_SUSPENDED",
+    "CLAIMED_BY_ANOTHER",
+    "CONFLICT_OF_INTEREST",
+    "END_IS_PAST",
     "FLAVOUR_NEEDS_TIER",
     "FLAVOUR_NOT_AT_SITE",
+    "MORE_THAN_ASKED",
+    "NOTHING_GIVEN",
     "NOT_ELIGIBLE",
+    "NOT_ENDED_YET",
+    "NOT_LESS",
     "NO_PLACE",
+    "OWN_REQUEST",
+    "RENEWAL_TOO_EARLY",
+    "REQUEST_INCOMPLETE",
+    "REQUEST_MOVED_ON",
+    "REQUEST_NEEDS_TERMS",
+    "REQUEST_NOT_YOURS",
+    "REQUEST_OPEN_ALREADY",
+    "REQUEST_UNFIT",
+    "REQUEST_UNKNOWN",
     "SITE_ASKS_MORE",
     "SITE_DOWNTIME",
     "SITE_NOT_ATTACHED",
     "SITE_NOT_OPEN",
+    "SITE_UNKNOWN",
     "TERMS_NOT_ACCEPTED",
+    "TIER_UNKNOWN",
+    "TWO_PEOPLE",
+    "WORDS_NEEDED",
 ]
 
 
@@ -88,4 +108,149 @@ SITE_NOT_ATTACHED = Problem(
     status=503,
     text=_("Sessions at {site} cannot be started from here yet."),
     advice=_("Choose another site."),
+)
+
+
+# --- requests: of the person ------------------------------------------------------------------------------------------
+
+REQUEST_UNKNOWN = Problem(
+    code="request-unknown",
+    status=404,
+    text=_("There is no such request, or it is not yours to see."),
+    advice=_("Look at the list of requests; the reference may be wrong or old."),
+)
+
+REQUEST_MOVED_ON = Problem(
+    code="request-moved-on",
+    status=409,
+    text=_("That cannot be done with this request any more, or not yet: it is in another state. Nothing was changed."),
+    advice=_("Look at the request again; somebody else may have been faster."),
+)
+
+REQUEST_NOT_YOURS = Problem(
+    code="request-not-yours",
+    status=403,
+    text=_("You may look at this request, but that is for somebody else to do. Nothing was changed."),
+    advice=_("If you should be able to do it, write to support: a role may be missing."),
+)
+
+REQUEST_OPEN_ALREADY = Problem(
+    code="request-open-already",
+    status=409,
+    text=_("You have a request of this kind already, and one at a time is looked at."),
+    advice=_("Go on with that one, or withdraw it first."),
+)
+
+REQUEST_INCOMPLETE = Problem(
+    code="request-incomplete",
+    status=400,
+    text=_("Something is missing: what it is for, who at home can confirm it, and what is asked for."),
+    advice=_("Fill it in and send the request again."),
+)
+
+REQUEST_UNFIT = Problem(
+    code="request-unfit",
+    status=400,
+    text=_("A text is too long or has characters that cannot be kept, or an amount is out of all bounds."),
+    advice=_("Shorten it; longer things belong into a document that a link leads to."),
+)
+
+REQUEST_NEEDS_TERMS = Problem(
+    code="request-needs-terms",
+    status=403,
+    text=_("A request can be sent once you have accepted the terms of use."),
+    advice=_("Read and accept them on the page “Terms of use”."),
+)
+
+TIER_UNKNOWN = Problem(
+    code="tier-unknown",
+    status=400,
+    text=_("There is no tier {tier} that people are admitted to by a decision."),
+    advice=_("Choose one of those that the page “My access” shows."),
+)
+
+SITE_UNKNOWN = Problem(
+    code="site-unknown",
+    status=400,
+    text=_("The federation has no site {site}."),
+    advice=_("Choose one of those that the list shows."),
+)
+
+END_IS_PAST = Problem(
+    code="end-is-past",
+    status=400,
+    text=_("What would be given would have ended already."),
+    advice=_("Choose a day that is still to come."),
+)
+
+RENEWAL_TOO_EARLY = Problem(
+    code="renewal-too-early",
+    status=403,
+    text=_("This can be renewed from {begins} on; until then there is time enough."),
+    advice=_("Come back then; a mail will remind you. If you need more now, ask for it."),
+)
+
+# --- requests: of reviewers -------------------------------------------------------------------------------------------
+
+OWN_REQUEST = Problem(
+    code="own-request",
+    status=403,
+    text=_("Nobody decides about a request of their own, or about one that they filed for somebody else."),
+    advice=_("Leave it to another reviewer."),
+)
+
+CONFLICT_OF_INTEREST = Problem(
+    code="conflict-of-interest",
+    status=403,
+    text=_("Only who declares to have no conflict of interest decides about a request."),
+    advice=_("If you have none, say so; else leave it to another reviewer."),
+)
+
+CLAIMED_BY_ANOTHER = Problem(
+    code="claimed-by-another",
+    status=409,
+    text=_("Another reviewer works on this request. Nothing was changed."),
+    advice=_("Ask them to put it back into the queue; an operator can do that, too."),
+)
+
+TWO_PEOPLE = Problem(
+    code="two-people",
+    status=403,
+    text=_("This is more than one reviewer approves alone, and you were the first: a second person decides."),
+    advice=_("Leave it to another reviewer."),
+)
+
+WORDS_NEEDED = Problem(
+    code="words-needed",
+    status=400,
+    text=_("Words for the person are missing: a question, a reason or an answer."),
+    advice=_("Write what the other one has to know, and send it again."),
+)
+
+NOTHING_GIVEN = Problem(
+    code="nothing-given",
+    status=400,
+    text=_("This approval would give nothing."),
+    advice=_("Say how much, or at which sites; or deny the request with a reason."),
+)
+
+MORE_THAN_ASKED = Problem(
+    code="more-than-asked",
+    status=400,
+    text=_("An approval gives at most what was asked for, and not for longer."),
+    advice=_("Give less, or ask the person to withdraw the request and to ask for more."),
+)
+
+NOT_LESS = Problem(
+    code="not-less",
+    status=400,
+    text=_("A reduction leaves something, and less than was given."),
+    advice=_("Choose an amount between the two; to give more, let the person ask for it."),
+)
+
+NOT_ENDED_YET = Problem(
+    code="not-ended-yet",
+    status=409,
+    text=_("What was given has not ended yet."),
+    advice=_("Wait for the end, or suspend it."),
 )

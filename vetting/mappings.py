@@ -6,7 +6,8 @@
 
 Anything that is not in this table is an error and changes nothing. After a refusal or an end a person may be asked for
 anew. An account of a site belongs to one person for ever, whatever becomes of the mapping; root and the accounts of the
-system are nobody's. Every change writes its audit row in the same transaction.
+system are nobody's. Every change writes its audit row in the same transaction, and what a site answers the mail that
+tells the person; a refusal tells also who approved it.
 """
 
 import re
@@ -20,10 +21,22 @@ from sqlalchemy.exc import IntegrityError
 
 from federation.audit import Act, record
 from federation.ids import new_id
+from federation.outbox import announce
 from vetting.recorded import MappingState
+from vetting.request_tables import RequestTable
 from vetting.tables import MappingTable, SiteAccountTable
 
-__all__ = ["TRANSITIONS", "Event", "MappingError", "SiteMapping", "ask", "change", "mappings", "why_no_account"]
+__all__ = [
+    "TRANSITIONS",
+    "Event",
+    "MappingError",
+    "SiteMapping",
+    "ask",
+    "change",
+    "mappings",
+    "newest",
+    "why_no_account",
+]
 
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 # Debian's base-passwd, Red Hat's setup, and what the software of computing centres runs under.
@@ -56,6 +69,8 @@ _ACTS = {
     Event.REFUSE: Act.MAPPING_REFUSED,
     Event.END: Act.MAPPING_ENDED,
 }
+
+_MAILS = {Event.ACCEPT: "mapping-accepted", Event.REFUSE: "mapping-refused", Event.END: "mapping-ended"}
 
 _OPEN = (MappingState.ASKED.value, MappingState.ACCEPTED.value)
 
@@ -98,7 +113,7 @@ def ask(connection: Connection, *, person_id: str, site: str, account: str, by: 
     """
     if why := why_no_account(account):
         raise MappingError(f"{account!r} cannot be mapped: {why}.")
-    open_one = _newest(connection, person_id, site, only_open=True)
+    open_one = newest(connection, person_id, site, only_open=True)
     if open_one is not None:
         return _the_same(open_one, account)
     _take(connection, site, account, person_id, now)
@@ -125,7 +140,7 @@ def change(
     MappingError
         If there is none, or its state does not know the event.
     """
-    found = _newest(connection, person_id, site)
+    found = newest(connection, person_id, site)
     if found is None:
         raise MappingError(f"There is no mapping at {site}.")
     state = TRANSITIONS.get((found.state, event))
@@ -140,6 +155,7 @@ def change(
         raise MappingError(f"Somebody else changed the mapping at {site} just now; look again.")
     after = SiteMapping(**{**vars(found), "state": state, "reason": reason, "changed_by": by, "changed_at": now})
     _audit(connection, _ACTS[event], after, by, reason, now)
+    _tell(connection, after, event, now)
     return after
 
 
@@ -180,7 +196,7 @@ def _the_same(known: SiteMapping, account: str) -> SiteMapping:
     return known
 
 
-def _newest(connection: Connection, person_id: str, site: str, *, only_open: bool = False) -> SiteMapping | None:
+def newest(connection: Connection, person_id: str, site: str, *, only_open: bool = False) -> SiteMapping | None:
     """The open one, else the one that was asked for last: clocks may have been set back since."""
     query = (
         select(MappingTable.__table__)
@@ -192,6 +208,27 @@ def _newest(connection: Connection, person_id: str, site: str, *, only_open: boo
         query = query.where(MappingTable.state.in_(_OPEN))
     row: Row[Any] | None = connection.execute(query).one_or_none()
     return _mapping(row._mapping) if row else None
+
+
+def _tell(connection: Connection, mapping: SiteMapping, event: Event, now: datetime) -> None:
+    figures = {"site": mapping.site, "account": mapping.account, "words": mapping.reason}
+    told = {_MAILS[event]: mapping.person_id}
+    if event is Event.REFUSE and (reviewer := _approver(connection, mapping)):
+        told["site-answer"] = reviewer
+    for kind, person_id in told.items():
+        announce(
+            connection, event=f"{kind}:{mapping.id}", kind=kind, person_id=person_id, now=now, due_at=now, **figures
+        )  # fmt: skip
+
+
+def _approver(connection: Connection, mapping: SiteMapping) -> str | None:
+    """Who approved the request that the site was asked for; None if it was nobody whom a mail could reach."""
+    rows = connection.execute(
+        select(RequestTable.reviewer, RequestTable.given_sites)
+        .where(RequestTable.person_id == mapping.person_id, RequestTable.reviewer.like("person:%"))
+        .order_by(RequestTable.changed_at.desc())
+    )
+    return next((row.reviewer.removeprefix("person:") for row in rows if mapping.site in row.given_sites), None)
 
 
 def _mapping(row: Any) -> SiteMapping:

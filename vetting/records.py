@@ -7,7 +7,9 @@ from sqlalchemy import Connection, Row, String, literal, select, type_coerce, un
 from federation.database import Moment
 from federation.terms import Acceptance, AcceptanceTable
 from vetting.recorded import Evidence, MappingState, Recorded, Suspension
+from vetting.request_tables import RequestTable
 from vetting.tables import AdmissionTable, EvidenceTable, MappingTable, SuspensionTable
+from vetting.transitions import State
 
 __all__ = ["recorded_of"]
 
@@ -37,6 +39,7 @@ def _newest_mappings(rows: list[Row[Any]]) -> dict[str, MappingState]:
 def _everything(person_id: str) -> Any:
     """All of it as rows of one shape: kind, name, said, at."""
     evidence, tier, mapping, suspension = EvidenceTable, AdmissionTable, MappingTable, SuspensionTable
+    request = RequestTable
     return union_all(
         _rows("terms", AcceptanceTable.version, AcceptanceTable.language, AcceptanceTable.accepted_at).where(
             AcceptanceTable.person_id == person_id
@@ -50,6 +53,9 @@ def _everything(person_id: str) -> Any:
         _rows("mapping", mapping.site, mapping.state, mapping.asked_at).where(mapping.person_id == person_id),
         _rows("suspension", literal(""), suspension.reason, suspension.since).where(
             suspension.person_id == person_id, suspension.ended_at.is_(None)
+        ),
+        _rows("suspension", literal(""), request.note, request.changed_at).where(
+            request.person_id == person_id, request.state == State.SUSPENDED.value
         ),
     )
 

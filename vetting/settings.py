@@ -244,6 +244,13 @@ def _rules(tiers: Mapping[str, Tier]) -> Iterator[tuple[tuple[int | str, ...], R
 class DeskSection(Section):
     """The access desk."""
 
-    target_answer_days: Annotated[int, Field(ge=1, le=366)] = 3
-    reviewer_ceiling_hours: Annotated[int, Field(ge=0, le=10_000_000)] = 1000
-    grant_months: Annotated[int, Field(ge=1, le=120)] = 12
+    target_answer_days: Annotated[int, Field(ge=1, le=366)] = Field(3, description="how soon an answer is wanted")
+    reviewer_ceiling_hours: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
+        1000, description="unit-hours that one reviewer alone may approve; two people approve more"
+    )
+    grant_months: Annotated[int, Field(ge=1, le=120)] = Field(
+        12, description="how long what is asked for lasts, where nobody says"
+    )
+    membership_grace_days: Annotated[int, Field(ge=0, le=3660)] = Field(
+        30, description="how long somebody may be in no community before what was given to them ends"
+    )

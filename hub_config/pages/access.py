@@ -14,6 +14,7 @@ from federation.i18n import current_language, decimal, gettext
 from federation.persons import Person
 from federation.settings import Site, in_language
 from hub_config.pages.form_view import payer_of, size_of
+from hub_config.pages.request_view import RequestView, request_views
 from hub_config.pages.views import PoolView, QuotaView, Views
 from hub_config.wiring import House
 from quota.amounts import to_unit_hours
@@ -116,6 +117,7 @@ class AccessView:
     tiers: list[TierView]
     sites: list[SiteView]
     terms_accepted_at: datetime | None
+    requests: list[RequestView]
 
 
 class AccessViews:
@@ -157,6 +159,7 @@ class AccessViews:
             tiers=[self._tier(name, eligibility) for name in policy.tiers],
             sites=[self._site(name, person, eligibility, recorded, accounts) for name in policy.sites],
             terms_accepted_at=next((a.at for a in recorded.acceptances if terms and a.version == terms.version), None),
+            requests=request_views(house, person),
         )
 
     def _roles(self, roles: Roles) -> list[str]:

@@ -3,13 +3,19 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from federation import terms
+from federation.persons import candidates
+from tests.services.test_session import wait_for
+from tests.support.desk import asked
 from tests.support.service import Service
+from vetting.asking import Actor, Given, Kind
+from vetting.transitions import Event, State
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
@@ -162,6 +168,36 @@ def test_a_suspended_person_reads_why_and_is_restored(page: Page, service: Servi
     service.nbfed("person", "restore", "Luc Moreau", "--reason", "It was somebody else.")
     page.reload()
     expect(page.locator("#suspended")).to_have_count(0)
+
+
+def test_a_request_is_followed_on_my_access(page: Page, service: Service, shoot: Shoot) -> None:
+    """Somebody wrote to the support team, which asks something back, then approves; the real worker gives it."""
+    arrive(page, service, "Marta Kowalska")
+    page.goto(service.base_url + "hub/terms")
+    if page.locator("#accept-terms").count():
+        page.get_by_role("button", name=ACCEPT["en"]).click()
+    house = service.house
+    with house.database.read() as connection:
+        (marta,) = candidates(connection, "mkowalska")
+    actor = Actor(name="cli:olga", person_id=marta.id)
+    wish = asked(house.clock() + timedelta(days=365), 500)
+    request = house.requests.open(actor, person_id=marta.id, kind=Kind.QUOTA, asked=wish)
+    house.requests.act(request.id, Event.SUBMIT, actor)
+    question = "Which data do you need, and does it lie at one of the sites already?"
+    service.nbfed("request", "ask", request.reference, "--question", question, "--no-conflict")
+    page.goto(service.base_url + "hub/access")
+    shown = page.locator(f"[data-request='{request.reference}']")
+    expect(shown).to_contain_text("waits for your answer")
+    expect(shown).to_contain_text(question)
+    shoot(page, "39-my-access-question")
+    house.requests.act(request.id, Event.ANSWER, actor, Given(text="Penguins; no."))
+    service.nbfed("request", "approve", request.reference, "--note", "Enjoy.", "--no-conflict")
+    wait_for(lambda: house.requests.get(request.id, actor).state is State.ACTIVE)
+    page.reload()
+    expect(shown).to_contain_text("approved and given")
+    expect(shown).to_contain_text("Enjoy.")
+    expect(page.locator("#quota-left")).to_have_text("600")
+    shoot(page, "39-my-access-given")
 
 
 def test_a_person_downloads_what_is_kept_about_them(page: Page, service: Service) -> None:

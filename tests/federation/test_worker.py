@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from federation.database import DatabaseUnavailable
 from federation.leader import Leadership
-from federation.worker import Job, Worker
+from federation.worker import Away, Job, Worker
 from federation.worker_pages import application, serving
 from tests.support.service import free_ports
 
@@ -219,6 +219,18 @@ def test_an_outage_is_counted_and_is_one_line_of_the_log(shell: Shell, caplog: p
     assert [record.levelname for record in caplog.records if record.levelno > logging.INFO] == ["ERROR"]
     assert "Traceback" not in caplog.text
     assert "away" in worker.health()[1]["jobs"]["rounds"]["error"]
+
+
+def test_what_a_job_needs_and_is_away_is_one_line_of_the_log(shell: Shell, caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> None:
+        raise Away("the mail server is away")
+
+    worker = shell.of(Job("mail", SELDOM, work))
+    worker.look()
+    wait_until(lambda: shell.metric("nbfed_worker_job_runs_total", job="mail", outcome="failed") == 1)
+    assert worker.health()[1]["jobs"]["mail"]["error"] == "the mail server is away"
+    assert "mail: the mail server is away; trying again" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_when_it_cannot_be_found_out_who_leads_nobody_does_and_that_is_said_once(

@@ -14,10 +14,14 @@ from hub_config.pages.access import AccessView, AccessViews, FlavourView
 from hub_config.pages.terms import Notices, TermsViews, as_html
 from hub_config.pages.views import Views
 from hub_config.settings import SettingsError
-from hub_config.wiring import House
+from hub_config.wiring import House, request_rounds
+from quota.amounts import from_unit_hours
 from tests.hub_config.conftest import NOW, MakeHouse
 from tests.hub_config.test_pages import MEMBER, person
+from tests.support.desk import asked, decided
 from vetting import decisions, mappings
+from vetting.asking import Actor, Given, Kind
+from vetting.transitions import Event
 
 OPERATOR = ("urn:mace:example.org:group:demo:role=operator", "urn:mace:example.org:group:demo:here:role=operator")
 WHO: dict[str, Any] = {"by": "cli:olga", "now": NOW}
@@ -110,6 +114,32 @@ def test_countries_are_named_in_the_readers_language(house: House) -> None:
 def change(house: House, version: str) -> None:
     with house.database.write() as connection:
         publish(connection, version, terms.words(connection), house.clock())
+
+
+def test_requests_are_told_with_how_far_they_are_and_what_was_written(house: House) -> None:
+    who = person(house)
+    user, ben = Actor(name="cli:ana", person_id=who.id), Actor(name="cli:ben", is_reviewer=True)
+    wish = asked(NOW + timedelta(days=365), 500)
+    act = house.requests.act
+    draft = house.requests.open(user, person_id=who.id, kind=Kind.QUOTA, asked=wish)
+    assert view(house, who).requests == []
+    act(draft.id, Event.SUBMIT, user)
+    act(draft.id, Event.CLAIM, ben, Given(no_conflict=True))
+    act(draft.id, Event.ASK, ben, Given(text="Which <data>?"))
+    (shown,) = view(house, who).requests
+    assert (shown.reference, shown.how_far, shown.words, shown.ends_at) == (
+        draft.reference, "waits for your answer", "Which <data>?", None,
+    )  # fmt: skip
+    act(draft.id, Event.ANSWER, user, Given(text="Of penguins."))
+    assert view(house, who).requests[0].words == ""
+    decision = decided(draft, amount_milli_unit_seconds=from_unit_hours(400))
+    act(draft.id, Event.APPROVE, ben, Given(text="Enjoy.", decision=decision))
+    request_rounds(house).apply_all()
+    use_language("es")
+    (shown,) = view(house, who).requests
+    use_language("en")
+    assert (shown.how_far, shown.words, shown.ends_at) == ("aprobado y dado", "Enjoy.", wish.ends_at)
+    assert shown.about.startswith("400 unidades-hora")
 
 
 def test_what_has_to_be_known_first(house: House) -> None:

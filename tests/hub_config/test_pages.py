@@ -29,6 +29,7 @@ from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.form_view import Choice, StartForm
 from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import own_page
+from hub_config.pages.request_view import RequestView
 from hub_config.pages.terms import Notices, TermsView, TermsViews, as_html
 from hub_config.pages.views import (
     EndedView,
@@ -588,11 +589,16 @@ ACCESS_VIEW = AccessView(
         )
     ],
     terms_accepted_at=NOW,
+    requests=[
+        RequestView(reference="ABCD2345", about="500 unit-hours", how_far="suspended", since=NOW, ends_at=NOW,
+                    words="A look at the load."),
+        RequestView(reference="EFGH2345", about="the tier T2", how_far="withdrawn", since=NOW, ends_at=None, words=""),
+    ],
 )  # fmt: skip
 NOTHING_VIEW = replace(
     ACCESS_VIEW, email="", organisation="", communities=[], affiliations=[], unchecked_affiliations=[], assurance=[],
     mfa=False, roles=[], not_understood=[], tier="", quota=_quota(Standing()), tiers=[], sites=[],
-    terms_accepted_at=None, is_stale=True,
+    terms_accepted_at=None, is_stale=True, requests=[],
 )  # fmt: skip
 TERMS_VIEW = TermsView(version="2026-11", since=NOW, html=as_html("# Be *kind*"), language="es")
 WHY = Explanation(
@@ -793,8 +799,9 @@ def test_what_others_wrote_is_no_markup(templates: Environment) -> None:
         name: [EVIL]
         for name in ("communities", "affiliations", "unchecked_affiliations", "assurance", "not_understood")
     }
+    evil_request = replace(ACCESS_VIEW.requests[0], about=EVIL, words=EVIL, reference=EVIL)
     asking = templates.get_template("access.html").render(
-        view=replace(ACCESS_VIEW, **said, **heard), provider=EVIL, about=EVIL, asked=EVIL
+        view=replace(ACCESS_VIEW, **said, **heard, requests=[evil_request]), provider=EVIL, about=EVIL, asked=EVIL
     )
     spawning = templates.get_template("spawn.html").render(**{**SPAWN, "error_message": EVIL})
     choosing = templates.get_template("login.html").render(providers=[replace(CHOICE, title=EVIL, away=True)])

@@ -22,6 +22,7 @@ from tests.hub_config.test_pages import MEMBER, person
 from tests.hub_config.test_session_view import run
 from tests.support.books import discrepancies
 from vetting import decisions, mappings
+from vetting.asking import Actor, Asked, Kind
 
 WHO: dict[str, Any] = {"by": "cli:olga", "now": NOW}
 
@@ -53,6 +54,10 @@ def busy(house: House, subject: str = "ines") -> Person:
         )
         mappings.ask(connection, person_id=who.id, site="here", account=f"u-{subject}", **WHO)
         announce(connection, event=f"e-{who.id}", kind="k", person_id=who.id, now=NOW, due_at=NOW, name="Inês")
+    house.requests.open(
+        Actor(name=f"person:{who.id}", person_id=who.id), person_id=who.id, kind=Kind.QUOTA,
+        asked=Asked(ends_at=NOW + timedelta(days=1), purpose="Inês writes", contact="Inês", evidence="https://ines.org"),
+    )  # fmt: skip
     who = house.admission.person(who.user_name)
     house.ledger.grant(
         key=f"g-{who.id}", owner=owner_of(who), amount=from_unit_hours(10), starts_at=NOW,

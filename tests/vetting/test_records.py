@@ -74,7 +74,7 @@ def test_everything_that_counts_is_read_in_one_statement(database: Database) -> 
         admitted=frozenset({"T1"}),
         suspended=Suspension(since=NOW, reason="Mining."),
     )
-    assert len(statements) == 2
+    assert [statement.split()[0] for statement in statements if statement != "BEGIN"] == ["SELECT", "SELECT"]
 
 
 def test_a_suspension_is_ended_and_can_come_again(
