@@ -39,13 +39,29 @@ setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRON
 .PHONY: setup-test
 setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm
 
+# Who names a cluster needs none of this.
+.PHONY: setup-kubernetes
+setup-kubernetes: $(if $(KUBECONFIG),,$(STAMPS)/kubernetes)
+
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
-	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) -m "not long and not kubernetes" --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-long
 test-long: setup-test ## thousands of random steps, many repetitions: before an issue is closed
 	$(PYTEST) -m long $(ARGS)
+
+.PHONY: test-kubernetes
+test-kubernetes: setup-test setup-kubernetes ## sessions as pods of a real cluster; KUBECONFIG names one that is there
+	$(PYTEST) -m kubernetes $(ARGS)
+
+.PHONY: cluster
+cluster: $(STAMPS)/kubernetes ## a Kubernetes of one node on this machine, until Ctrl-C
+	@exec $(BIN)/python -m tests.kubernetes.cluster
+
+.PHONY: images
+images: ## the notebook environments as container images, with buildah
+	@for environment in $(ENVIRONMENTS); do scripts/build-image $$environment; done
 
 .PHONY: bench
 bench: setup-test ## measure; nothing is asserted
@@ -125,6 +141,17 @@ ifeq ($(ROOT)$(DEBIAN),yesyes)
 endif
 	@echo "Preparing Keycloak for the tests"
 	@$(BIN)/python -m tests.support.keycloak && touch $@ || [ "$(CI)" != true ]
+
+CLUSTER := tests/kubernetes/cluster/kubernetes
+$(STAMPS)/kubernetes: $(wildcard $(CLUSTER)/go.* $(CLUSTER)/*.go $(CLUSTER)/*/*.go images/singleuser/*) $(STAMPS)/dev
+ifeq ($(ROOT)$(DEBIAN),yesyes)
+	@for p in etcd containerd runc buildah mmdebstrap ip; do command -v $$p >/dev/null || missing=yes; done; \
+	  [ -z "$${missing:-}" ] || scripts/debian-packages etcd-server containerd runc containernetworking-plugins buildah \
+	    mmdebstrap iproute2
+endif
+	@$(BIN)/python -m tests.kubernetes.cluster.programs
+	@$(BIN)/python -m tests.kubernetes.images minimal
+	@touch $@
 
 # Its folder is named by what is in it, so once complete it is right. Times of files say nothing: another clone may have
 # made it, and sessions may be using it.

@@ -1,6 +1,7 @@
 """The sections of federation.yaml that describe the federation itself: name, database, sites, flavours, environments."""
 
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -48,6 +49,10 @@ def _address(url: str) -> str:
     if not parts.hostname or parts.port == 0:
         raise ValueError(f"{url} names no host, or a port that nothing can listen on")
     return url
+
+
+def _ip(address: str) -> str:
+    return str(ip_address(address))
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -99,13 +104,16 @@ class FederationSection(Section):
 
 
 class ListenSection(Section):
-    """Where the processes listen; all but the proxy only on loopback."""
+    """Where the processes listen; all but the proxy and, where it is said, the hub only on loopback."""
 
     public_ip: str | None = Field(None, description="where the proxy listens, if not on the host of base_url")
     public_port: Port | None = Field(
         None, description="the proxy's port, if not that of base_url: behind something that ends TLS, for instance"
     )
     proxy_api_port: Port = 8001
+    hub_ip: Annotated[str, AfterValidator(_ip)] = Field(
+        "127.0.0.1", description="where the hub listens; pods of Kubernetes sites must reach it. 0.0.0.0: everywhere"
+    )
     hub_port: Port = 8081
     worker_port: Port = Field(8082, description="the worker's health and metrics")
     sign_in_port: Port = Field(9400, description="the demo sign-in")
@@ -176,15 +184,35 @@ class LocalSite(_AnySite):
 
 
 class Homes(Section):
+    """The volume that each person gets at a site; made at the first session there, and kept."""
+
     size_gib: Count
+    storage_class: str | None = Field(None, description="null: the cluster's default")
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
+        "ReadWriteOnce", description="ReadWriteMany where people may have sessions on several nodes at a time"
+    )
 
 
 class KubernetesSite(_AnySite):
     """A namespace of a Kubernetes cluster."""
 
     kind: Literal["kubernetes"]
-    namespace: str
-    homes: Homes | None = None
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    kubeconfig_file: str | None = Field(
+        None, description="how hub and worker reach the cluster; null: the service account of their own pods"
+    )
+    context: str | None = Field(None, description="of the kubeconfig; null: its current one")
+    hub_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+/?$"), AfterValidator(_address)] | None = (
+        Field(None, description="where pods reach the hub; null: where the hub listens")
+    )
+    homes: Homes | None = Field(None, description="null: a session's files go with it")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="labels of the nodes that sessions run on")
+    gpu_resource: str = Field("nvidia.com/gpu", description="what the cluster calls a GPU")
+    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    image_pull_secrets: list[str] = Field(default_factory=list, description="names of secrets in the namespace")
+    boot_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        600, description="how long a session may take until it answers, with a free node and its image to be had"
+    )
 
 
 class Login(Section):

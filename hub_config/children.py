@@ -68,7 +68,7 @@ def _proxy(settings: Settings) -> Child:
         "--port": str(settings.public_port),
         "--api-ip": LOOPBACK,
         "--api-port": str(listen.proxy_api_port),
-        "--error-target": f"http://{LOOPBACK}:{listen.hub_port}/hub/error",
+        "--error-target": f"{settings.hub_url}/hub/error",
         "--log-level": "warn",
     }
     argv = [str(NODE), str(PROXY_SCRIPT), *(word for option in options.items() for word in option)]

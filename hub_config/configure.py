@@ -58,7 +58,8 @@ def _configure_processes(c: Any, settings: Settings) -> None:
     listen, state = settings.yaml.listen, settings.state
     hub = c.JupyterHub
     hub.bind_url = settings.base_url
-    hub.hub_bind_url = f"http://127.0.0.1:{listen.hub_port}"
+    hub.hub_bind_url = _hub_bind_url(settings)
+    hub.hub_connect_url = settings.hub_url
     hub.db_url = f"sqlite:///{state.hub_database}"
     # Tokens and people's sign-in state are in it: the owner's alone, whatever the umask says.
     state.hub_database.touch(mode=0o600)
@@ -69,12 +70,18 @@ def _configure_processes(c: Any, settings: Settings) -> None:
     # The hub starts none of the others and ends none of the sessions: all live on when it dies.
     hub.proxy_class = RestoringProxy
     c.ConfigurableHTTPProxy.should_start = False
-    c.ConfigurableHTTPProxy.extra_routes = {MARK: hub.hub_bind_url}
+    c.ConfigurableHTTPProxy.extra_routes = {MARK: settings.hub_url}
     c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{listen.proxy_api_port}"
     c.ConfigurableHTTPProxy.auth_token = state.secret("proxy_token")
     hub.cleanup_servers = False
     hub.cleanup_proxy = False
     hub.init_spawners_timeout = 1
+
+
+def _hub_bind_url(settings: Settings) -> str:
+    listen = settings.yaml.listen
+    host = f"[{listen.hub_ip}]" if ":" in listen.hub_ip else listen.hub_ip
+    return f"http://{host}:{listen.hub_port}"
 
 
 def _configure_sessions(c: Any, settings: Settings) -> None:

@@ -18,6 +18,7 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from packaging.requirements import Requirement
@@ -30,10 +31,11 @@ from federation.audit import AuditTable
 from federation.clock import Clock
 from federation.commands import plain
 from federation.database import Database, DatabaseUnavailable
-from federation.settings import LocalSite
+from federation.settings import KubernetesSite, LocalSite
 from hub_config.banner import check_local_sites
 from hub_config.settings import Settings, SettingsError
-from hub_config.wiring import environments_folder
+from hub_config.wiring import cluster_of, environments_folder
+from spawners.backends.cluster import Cluster, ClusterAway, ClusterRefused
 
 __all__ = ["Check", "State", "examine", "report"]
 
@@ -89,6 +91,7 @@ def examine(
     yield free_disk(root, lambda folder: shutil.disk_usage(folder).free)
     yield from database(settings, open_database, clock())
     yield environments(settings)
+    yield from clusters(settings)
     answer = ask(client, settings.base_url + "hub/api")
     yield hub(answer, settings, metadata.version("jupyterhub"))
     yield proxy(client, settings)
@@ -325,6 +328,34 @@ def environments(settings: Settings) -> Check:
     return Check(name, State.OK, f"{', '.join(locals_)} below {folder}")
 
 
+# --- Kubernetes sites ---------------------------------------------------------------------------------------
+
+
+def clusters(settings: Settings) -> Iterator[Check]:
+    """Whether each site's API server answers, and lets us see our pods."""
+    sites = {key: site for key, site in settings.yaml.sites.items() if isinstance(site, KubernetesSite)}
+    for key, site in sites.items():
+        yield _cluster(f"site {key}", f"sites.{key}.kubeconfig_file", cluster_of(settings, site))
+        told = site.hub_url or settings.hub_url
+        if urlsplit(told).hostname in (LOOPBACK, "::1", "localhost"):
+            advice = f"Set listen.hub_ip to an address that they reach, or sites.{key}.hub_url."
+            yield Check(f"site {key}", State.FAIL, f"its pods are told that the hub is at {told}: themselves", advice)
+
+
+def _cluster(name: str, setting: str, cluster: Cluster) -> Check:
+    try:
+        cluster.ask("list_pod", limit=1)
+    except ClusterAway as error:
+        advice = f"Nothing starts there, and nothing that runs there is stopped. Look at {setting}, and at the cluster."
+        return Check(name, State.FAIL, f"does not answer: {error}", advice)
+    except ClusterRefused as refused:
+        advice = f"Give the account of {setting} the role of helm-values/site/namespace.yaml; a token may have expired."
+        return Check(name, State.FAIL, f"refuses us: {refused}", advice)
+    finally:
+        cluster.close()
+    return Check(name, State.OK, f"answers for namespace {cluster.namespace}")
+
+
 # --- the running service ------------------------------------------------------------------------------------
 
 
@@ -399,7 +430,7 @@ def worker_token(client: httpx.Client, settings: Settings) -> Check:
         return Check(name, State.WARN, "was not made yet", "The first `nbfed up` makes it.")
     answer = ask(
         client,
-        f"http://{LOOPBACK}:{port}/hub/api/users",
+        f"{settings.hub_url}/hub/api/users",
         params={"state": "active", "limit": 1},
         headers={"Authorization": f"token {token}"},
     )

@@ -40,7 +40,7 @@ def ports(settings: Settings) -> list[Port]:
     needed = [
         Port(settings.public_port, public_host(settings), public_setting),
         Port(listen.proxy_api_port, LOOPBACK, "listen.proxy_api_port"),
-        Port(listen.hub_port, LOOPBACK, "listen.hub_port"),
+        Port(listen.hub_port, listen.hub_ip, "listen.hub_port"),
         Port(listen.worker_port, LOOPBACK, "listen.worker_port"),
     ]
     if settings.is_demo_sign_in:

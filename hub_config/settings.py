@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -203,6 +204,15 @@ class Settings:
         address = urlsplit(self.base_url)
         standard = 443 if address.scheme == "https" else 80
         return self.yaml.listen.public_port or address.port or standard
+
+    @property
+    def hub_url(self) -> str:
+        """Where processes of this machine reach the hub, without a slash at its end."""
+        address = ip_address(self.yaml.listen.hub_ip)
+        if address.is_unspecified:
+            address = ip_address("::1" if address.version == 6 else "127.0.0.1")
+        host = f"[{address}]" if address.version == 6 else str(address)
+        return f"http://{host}:{self.yaml.listen.hub_port}"
 
     @property
     def database_url(self) -> str:

@@ -16,7 +16,8 @@ from federation.database import Database
 from federation.leader import leadership
 from federation.letters import Frame
 from federation.mail import MailSender, Server
-from federation.settings import LocalSite, in_language
+from federation.persons import find_by_user_name
+from federation.settings import KubernetesSite, LocalSite, Site, in_language
 from federation.state import StateFolder
 from federation.worker import Job, Worker
 from hub_config.settings import FederationYaml, Settings
@@ -26,6 +27,10 @@ from quota.ledger import Ledger
 from spawners.admission import Admission, Policy
 from spawners.adoption import OpenAttempts
 from spawners.announcer import Announcer
+from spawners.backends.cluster import Cluster
+from spawners.backends.kubernetes import KubernetesSpawner
+from spawners.backends.kubernetes_arguments import pod_arguments
+from spawners.backends.kubernetes_pods import Pods
 from spawners.backends.local import LocalSpawner
 from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
@@ -36,14 +41,16 @@ from spawners.metrics import WorkerMetrics
 from spawners.outlook import StopRules
 from spawners.outlooks import Outlooks
 from spawners.reconciler import Reconciler
-from spawners.sessions import Sessions
+from spawners.sessions import Session, Sessions
 from spawners.upkeep import Rules, Upkeep
 from vetting.guards import DeskRules
+from vetting.organisation import organisation_of
 from vetting.request_rounds import RequestRounds
 from vetting.requests import Requests
 
 __all__ = [
     "House",
+    "cluster_of",
     "environments_folder",
     "house",
     "hub_users",
@@ -120,7 +127,7 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
     yaml, clock = settings.yaml, clock or settings.clock()
     database = Database(settings.database_url, busy_seconds=yaml.database.busy_seconds)
     ledger = Ledger(database, clock=clock, actor=actor)
-    backends = _backends(settings, clock)
+    backends = _backends(settings, database, clock)
     policy = Policy(
         tiers=yaml.tiers,
         flavours=yaml.flavours,
@@ -226,7 +233,7 @@ def upkeep(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callabl
     yaml = settings.yaml
     rules = _stop_rules(settings)
     hub = HttpHubServers(
-        f"http://127.0.0.1:{yaml.listen.hub_port}/hub/api",
+        f"{settings.hub_url}/hub/api",
         settings.state.secret("worker_token"),
         yaml.federation.hub,
     )
@@ -268,9 +275,7 @@ def _grace_days(yaml: FederationYaml) -> int | None:
 
 def hub_users(settings: Settings) -> HubUsers:
     """The hub's own records of people, for the command that removes them."""
-    return HubUsers(
-        f"http://127.0.0.1:{settings.yaml.listen.hub_port}/hub/api", settings.state.secret("operator_token")
-    )
+    return HubUsers(f"{settings.hub_url}/hub/api", settings.state.secret("operator_token"))
 
 
 def _stop_rules(settings: Settings) -> StopRules:
@@ -288,22 +293,28 @@ def environments_folder() -> Path:
     return Path(os.environ.get("NBFED_ENVIRONMENTS") or ".environments").absolute()
 
 
-def _backends(settings: Settings, clock: Clock) -> dict[str, SiteBackend]:
+def _backends(settings: Settings, database: Database, clock: Clock) -> dict[str, SiteBackend]:
     """One for each site of a kind that this version can run on."""
-    return {
-        name: _local(settings, name, site, clock)
-        for name, site in settings.yaml.sites.items()
-        if isinstance(site, LocalSite)
-    }
+    made = {name: _backend(settings, database, name, site, clock) for name, site in settings.yaml.sites.items()}
+    return {name: backend for name, backend in made.items() if backend is not None}
+
+
+def _backend(settings: Settings, database: Database, name: str, site: Site, clock: Clock) -> SiteBackend | None:
+    match site:
+        case LocalSite():
+            return _local(settings, name, site, clock)
+        case KubernetesSite():
+            return _kubernetes(settings, database, site)
+    return None
 
 
 def _local(settings: Settings, name: str, site: LocalSite, clock: Clock) -> SiteBackend:
     state: StateFolder = settings.state
     processes = LocalProcesses(state.sessions, clock=clock, account=site.account if os.geteuid() == 0 else None)
-    exchange_url = f"http://127.0.0.1:{settings.yaml.listen.hub_port}/hub{EXCHANGE_PATH}"
+    exchange_url = f"{settings.hub_url}/hub{EXCHANGE_PATH}"
 
-    def arguments(environment: str) -> Mapping[str, object]:
-        local = settings.yaml.environments[environment].local
+    def arguments(session: Session) -> Mapping[str, object]:
+        local = settings.yaml.environments[session.environment].local
         assert local is not None, "placement only offers environments that the site has"
         return {
             "processes": processes,
@@ -315,3 +326,33 @@ def _local(settings: Settings, name: str, site: LocalSite, clock: Clock) -> Site
         }
 
     return SiteBackend(asks=processes, child_class=LocalSpawner, child_arguments=arguments)
+
+
+def cluster_of(settings: Settings, site: KubernetesSite) -> Cluster:
+    """The API server of a site. Nothing is contacted yet."""
+    kubeconfig = settings.file.parent / site.kubeconfig_file if site.kubeconfig_file else None
+    return Cluster(site.namespace, kubeconfig=kubeconfig, context=site.context)
+
+
+def _kubernetes(settings: Settings, database: Database, site: KubernetesSite) -> SiteBackend:
+    pods = Pods(cluster_of(settings, site), settings.yaml.federation.hub)
+
+    def arguments(session: Session) -> Mapping[str, object]:
+        yaml = settings.yaml
+        return pod_arguments(
+            session,
+            pods=pods,
+            site=site,
+            flavour=yaml.flavours[session.flavour],
+            environment=yaml.environments[session.environment],
+            organisation=lambda: _organisation(settings, database, session.server.user),
+        )
+
+    return SiteBackend(asks=pods, child_class=KubernetesSpawner, child_arguments=arguments)
+
+
+def _organisation(settings: Settings, database: Database, user: str) -> str:
+    """Under which virtual organisation a person's sessions are reported. Blocks."""
+    with database.read() as connection:
+        person = find_by_user_name(connection, user)
+    return organisation_of(person.facts, settings.yaml.tiers) if person else ""

@@ -10,7 +10,7 @@ from spawners.admission import Admission
 from spawners.adoption import OpenAttempts
 from spawners.backends.base import Backend
 from spawners.backends.child import Child
-from spawners.sessions import Sessions
+from spawners.sessions import Session, Sessions
 
 __all__ = ["Context", "SiteBackend"]
 
@@ -26,14 +26,14 @@ class SiteBackend:
     child_class
         A JupyterHub spawner for one session.
     child_arguments
-        What its constructor needs beside what every child gets, for an environment.
+        What its constructor needs beside what every child gets, for an attempt. Called in the hub's loop: does not block.
     stop_seconds
         How long an ending session may take before it is ended by force.
     """
 
     asks: Backend
     child_class: type[Child]
-    child_arguments: Callable[[str], Mapping[str, object]]
+    child_arguments: Callable[[Session], Mapping[str, object]]
     stop_seconds: float = 15.0
 
 

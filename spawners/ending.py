@@ -5,12 +5,13 @@ from dataclasses import replace
 from federation.clock import Clock
 from quota.answers import Settlement
 from quota.ledger import HoldUnknown, Ledger
-from spawners.backends.base import Life, Observation
+from spawners.backends.base import Cause, Life, Observation
 from spawners.sessions import Session, Sessions
 from spawners.tables import EndReason
 
 __all__ = ["close", "settle", "source_of"]
 
+_REASONS = {Cause.MEMORY: EndReason.MEMORY, Cause.EVICTED: EndReason.EVICTED}
 _NOTHING_LEFT = "nothing was left of it where it ran"
 
 
@@ -38,8 +39,7 @@ def close(
     detail = "" if seen.exit_code is None else f"exit code {seen.exit_code}"
     if seen is not observation:
         detail = _NOTHING_LEFT
-    reason = EndReason.FAILED if session.ready_at is None else EndReason.EXITED
-    sessions.ending(session.attempt, reason, detail)
+    sessions.ending(session.attempt, _reason(session, seen), detail)
     sessions.ended(session.attempt, started_at=started_at, ended_at=ended_at)
     return answer
 
@@ -60,6 +60,13 @@ def source_of(seen: Observation) -> str:
     if seen.started_at is None:
         return "never ran"
     return "last seen" if seen.estimated else "launcher"
+
+
+def _reason(session: Session, seen: Observation) -> EndReason:
+    """Why it ended, where nobody said before that they want it to."""
+    if seen.cause is not None:
+        return _REASONS[seen.cause]
+    return EndReason.FAILED if session.ready_at is None else EndReason.EXITED
 
 
 def _with_last_sight(session: Session, seen: Observation) -> Observation:

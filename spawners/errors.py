@@ -4,11 +4,18 @@ from federation.errors import Problem
 
 __all__ = [
     "ENDED_BEFORE_ANSWER",
+    "EVICTED_BEFORE_ANSWER",
+    "HOME_NOT_THERE",
+    "IMAGE_NOT_THERE",
+    "MEMORY_BEFORE_ANSWER",
     "NO_ANSWER_IN_TIME",
+    "NO_ROOM_IN_TIME",
     "OPTION_INVALID",
     "OPTION_UNKNOWN",
     "PERSON_UNKNOWN",
+    "PLACE_AWAY",
     "PLACE_BROKEN",
+    "PLACE_FULL",
 ]
 
 
@@ -58,4 +65,61 @@ PLACE_BROKEN = Problem(
     status=503,
     text=_("{site} could not start the session; the fault is on our side."),
     advice=_("Nothing was charged. Try another place, or tell support."),
+)
+
+PLACE_AWAY = Problem(
+    code="place-away",
+    status=503,
+    text=_("{site} cannot be reached right now. It is not your quota."),
+    advice=_("Nothing was charged. Choose another place, or try again in a few minutes."),
+)
+
+PLACE_FULL = Problem(
+    code="place-full",
+    status=429,
+    text=_("{site} has no room for another session: all that it gives to this service is in use."),
+    advice=_(
+        "Nothing was charged. Try again when others have stopped theirs, or choose another place or a smaller size."
+    ),
+)
+
+NO_ROOM_IN_TIME = Problem(
+    code="no-room-in-time",
+    status=429,
+    text=_("No machine of {site} had room for a session of this size within {seconds} seconds."),
+    advice=_("Nothing was charged. Try again later, or choose another place or a smaller size."),
+)
+
+IMAGE_NOT_THERE = Problem(
+    code="image-not-there",
+    status=503,
+    text=_("{site} could not get the environment {environment}; the fault is on our side."),
+    advice=_("Nothing was charged. Choose another environment or another place, or tell support."),
+)
+
+HOME_NOT_THERE = Problem(
+    code="home-not-there",
+    status=503,
+    text=_("{site} could not provide your home folder; the fault is on our side, and your files are untouched."),
+    advice=_("Nothing was charged. Try again in a few minutes, or tell support."),
+)
+
+MEMORY_BEFORE_ANSWER = Problem(
+    code="memory-before-answer",
+    status=502,
+    text=_(
+        "The session needed more memory than one of this size has, and ended before it answered. You are charged only "
+        "for the seconds that it ran."
+    ),
+    advice=_("Choose a larger size, or another environment."),
+)
+
+EVICTED_BEFORE_ANSWER = Problem(
+    code="evicted-before-answer",
+    status=503,
+    text=_(
+        "{site} had to end the session before it answered: a machine failed, or was needed for something else. You are "
+        "charged only for the seconds that it ran."
+    ),
+    advice=_("Try again; if it happens again, choose another place."),
 )

@@ -239,7 +239,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             mem_limit=flavour.memory_gib * 2**30,
             sessions=self.context.sessions,
             ledger=self.context.ledger,
-            **backend.child_arguments(self.session.environment),
+            **backend.child_arguments(self.session),
         )
         return child
 

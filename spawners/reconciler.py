@@ -3,6 +3,7 @@
 - A hold whose session is over, or has no row, is settled or given back.
 - A session that runs although no open attempt belongs to it is ended: nobody would pay for it.
 - Holds of what never ran expire with their lease.
+- What a site keeps only until an end is in the books may go.
 - That a session runs is kept with its row, so that it is charged even if its site loses everything.
 """
 
@@ -78,6 +79,7 @@ class Reconciler:
             self._close_if_over(hold)
         for site in self._backends:
             self._end_strays(site)
+            self._backends[site].asks.clear(self._is_over)
         self._guard()
         self._ledger.expire(self._clock())
         self._count(self._holds())
@@ -130,6 +132,16 @@ class Reconciler:
             _log.error("attempt %s runs at %s although %s; ending it", attempt, site, _why_not(session))
             self._metrics.stray(site)
             backend.asks.end(attempt, patience_seconds=backend.stop_seconds)
+
+    def _is_over(self, attempt: str) -> bool:
+        """Whether its end is in the books; also where no session and no hold has this name."""
+        session = self._sessions.get(attempt)
+        return (session is None or session.ended_at is not None) and not self._is_held(attempt)
+
+    def _is_held(self, attempt: str) -> bool:
+        with self._database.read() as connection:
+            found = connection.execute(select(HoldTable.id).where(HoldTable.id == attempt, IS_OPEN)).first()
+        return found is not None
 
     def _observe(self, site: str, attempt: str) -> Observation:
         backend = self._backends.get(site)

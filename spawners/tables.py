@@ -46,6 +46,10 @@ class EndReason(StrEnum):
     """The hub did not know it any more."""
     SERVICE = "service"
     """The service was stopped."""
+    MEMORY = "memory"
+    """It used more memory than its size has."""
+    EVICTED = "evicted"
+    """The place where it ran took it away."""
 
 
 _NOT_ENDED = "ended_at IS NULL"

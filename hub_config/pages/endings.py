@@ -23,6 +23,8 @@ _REASONS = {
     EndReason.FAILED: _("It did not start."),
     EndReason.LOST: _("The service had lost touch with it, so it was ended."),
     EndReason.SERVICE: _("The service was stopped."),
+    EndReason.MEMORY: _("It needed more memory than a session of its size has, so it was ended."),
+    EndReason.EVICTED: _("The place where it ran had to end it: a machine failed, or was needed for something else."),
 }
 
 _ADVICE = {
@@ -30,6 +32,8 @@ _ADVICE = {
     EndReason.IDLE: _("Your files are kept. Start a new session when you need one."),
     EndReason.QUOTA: _("Your files are kept. The page “My access” says how to get more quota."),
     EndReason.ACCESS: _("Your files are kept. The page “My access” says what is missing now."),
+    EndReason.MEMORY: _("Your files are kept. Choose a larger size, or load less data at a time."),
+    EndReason.EVICTED: _("Your files are kept. Start a new session when you need one."),
 }
 
 _NOTICES = {

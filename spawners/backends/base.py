@@ -4,13 +4,13 @@ A backend is asked, never remembered: its answer has four values, and only `ENDE
 over. A failed question is `UNKNOWN`, which refunds nothing and stops nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-__all__ = ["Backend", "Life", "Observation"]
+__all__ = ["Backend", "Cause", "Life", "Observation"]
 
 
 class Life(StrEnum):
@@ -24,6 +24,15 @@ class Life(StrEnum):
     """It is over, or never came to be; there is positive evidence."""
     UNKNOWN = "unknown"
     """The backend could not be asked."""
+
+
+class Cause(StrEnum):
+    """What ended a session, where its place knows more than an exit code."""
+
+    MEMORY = "memory"
+    """It used more memory than it may."""
+    EVICTED = "evicted"
+    """The place took it away: its machine failed, or was needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +49,8 @@ class Observation:
         `ended_at` is when the session was last seen: what ended it left no time behind.
     exit_code
         Of an ended session; negative for a signal, as in `subprocess`.
+    cause
+        Of an ended session; None where nothing more is known.
     host, port
         Where the single-user server listens, once it said so.
     at
@@ -52,6 +63,7 @@ class Observation:
     ended_at: datetime | None = None
     estimated: bool = False
     exit_code: int | None = None
+    cause: Cause | None = None
     host: str | None = None
     port: int | None = None
     at: datetime | None = field(default=None, compare=False)
@@ -78,4 +90,8 @@ class Backend(Protocol):
 
     def log_tail(self, attempt: str, characters: int) -> str:
         """The end of what the session wrote, for people who look for the reason of a failure."""
+        ...
+
+    def clear(self, is_over: Callable[[str], bool]) -> None:
+        """Let go of what is kept only until an end is in the books, where `is_over` says that it is. Never raises."""
         ...

@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 
+from jupyterhub.utils import url_path_join
 from traitlets import HasTraits, Instance, Unicode
 
 from quota.ledger import Ledger
@@ -11,6 +14,8 @@ from spawners.sessions import Session, Sessions
 from spawners.stages import Stage
 
 __all__ = ["Child"]
+
+_ANSWER_SECONDS = 2.0
 
 
 class Child(HasTraits):
@@ -44,3 +49,14 @@ class Child(HasTraits):
         """Run a step that a cancelled start must not tear: it goes on, and FederatedSpawner.stop() waits for it."""
         self.step = asyncio.ensure_future(asyncio.to_thread(work))
         await asyncio.shield(self.step)
+
+    def answers(self, address: tuple[str, int]) -> bool:
+        """Whether the single-user server answers there. Blocks."""
+        connection = HTTPConnection(*address, timeout=_ANSWER_SECONDS)
+        try:
+            connection.request("GET", url_path_join(self.server.base_url, "api"))
+            return connection.getresponse().status < HTTPStatus.INTERNAL_SERVER_ERROR
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,24 @@ def test_addresses_and_secrets_are_those_of_the_installation(c: Config, settings
     ]
     assert len(set(secrets)) == 6
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in (state.root / "secrets").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("hub_ip", "bind", "reach"),
+    [
+        ("10.244.0.1", "http://10.244.0.1", "http://10.244.0.1"),
+        ("0.0.0.0", "http://0.0.0.0", "http://127.0.0.1"),
+        ("::", "http://[::]", "http://[::1]"),
+    ],
+)
+def test_a_hub_that_listens_elsewhere_is_reached_there(settings: Settings, hub_ip: str, bind: str, reach: str) -> None:
+    listen = settings.yaml.listen.model_copy(update={"hub_ip": hub_ip})
+    elsewhere = replace(settings, yaml=settings.yaml.model_copy(update={"listen": listen}))
+    c = Config()
+    configure(c, elsewhere)
+    assert c.JupyterHub.hub_bind_url == f"{bind}:{listen.hub_port}"
+    assert c.JupyterHub.hub_connect_url == elsewhere.hub_url == f"{reach}:{listen.hub_port}"
+    assert c.ConfigurableHTTPProxy.extra_routes == {MARK: elsewhere.hub_url}
 
 
 def test_the_outer_deadline_is_longer_than_any_inner_one(c: Config, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -15,11 +16,13 @@ from sqlalchemy import func, select
 
 from federation.audit import AuditTable
 from federation.database import Database
+from federation.settings import KubernetesSite
 from hub_config import doctor
 from hub_config.cli import Installation
 from hub_config.doctor import Check, State, examine, report
 from hub_config.settings import Settings
 from tests.hub_config.test_cli import Commands
+from tests.support.api_server import ApiServer, kubeconfig
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 DATE = "Mon, 23 Nov 2026 10:00:00 GMT"
@@ -65,6 +68,61 @@ def service(settings: Settings) -> Answer:
         )
 
     return answer
+
+
+# --- Kubernetes sites ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, settings: Settings) -> Iterator[tuple[ApiServer, Settings]]:
+    """An installation with a Kubernetes site beside its own."""
+    server = ApiServer()
+    kubeconfig(tmp_path, server.url)
+    site = KubernetesSite.model_validate(
+        {"kind": "kubernetes", "title": "Cloud", "flavours": ["small"], "namespace": "notebooks",
+         "kubeconfig_file": str(tmp_path / "kubeconfig"), "hub_url": "http://hub:8081"}
+    )  # fmt: skip
+    sites = {**settings.yaml.sites, "cloud": site}
+    yield server, replace(settings, yaml=settings.yaml.model_copy(update={"sites": sites}))
+    server.close()
+
+
+def test_a_cluster_that_answers_is_well(cloud: tuple[ApiServer, Settings]) -> None:
+    (check,) = doctor.clusters(cloud[1])
+    assert check == Check("site cloud", State.OK, "answers for namespace notebooks")
+
+
+def test_pods_that_would_look_for_the_hub_in_themselves_are_said(cloud: tuple[ApiServer, Settings]) -> None:
+    _, settings = cloud
+    site = settings.yaml.sites["cloud"].model_copy(update={"hub_url": None})
+    yaml = settings.yaml.model_copy(update={"sites": {**settings.yaml.sites, "cloud": site}})
+    well, unwell = doctor.clusters(replace(settings, yaml=yaml))
+    assert (well.state, unwell.state) == (State.OK, State.FAIL)
+    assert "themselves" in unwell.text
+    assert "listen.hub_ip" in unwell.advice
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "advice"),
+    [
+        (403, "refuses us: 403: pods is forbidden", "helm-values/site/namespace.yaml"),
+        (401, "refuses us: 401", "a token may have expired"),
+        (500, "does not answer: 500", "sites.cloud.kubeconfig_file"),
+    ],
+)
+def test_a_cluster_that_refuses_or_is_away_is_said_with_what_to_look_at(
+    cloud: tuple[ApiServer, Settings], status: int, text: str, advice: str
+) -> None:
+    server, settings = cloud
+    server.answer = lambda token: (status, {"message": "pods is forbidden"})
+    (check,) = doctor.clusters(settings)
+    assert check.state is State.FAIL
+    assert check.text.startswith(text)
+    assert advice in check.advice
+
+
+def test_without_kubernetes_sites_nothing_is_asked(settings: Settings) -> None:
+    assert list(doctor.clusters(settings)) == []
 
 
 def open_database(settings: Settings) -> Database:

@@ -176,12 +176,20 @@ def test_a_session_that_was_lost_may_be_started_anew(language: str) -> None:
     assert advice_text(EndReason.LOST) == advice_text(EndReason.IDLE) != ""
 
 
-EXPLAINED = set(EndReason) - {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST}
+ADVISED = {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST, EndReason.MEMORY, EndReason.EVICTED}
+EXPLAINED = set(EndReason) - ADVISED
 
 
 @pytest.mark.parametrize("reason", [None, *sorted(EXPLAINED)])
 def test_an_end_that_explains_itself_has_no_advice(reason: EndReason | None) -> None:
     assert advice_text(reason) == ""
+
+
+@pytest.mark.parametrize("reason", [EndReason.MEMORY, EndReason.EVICTED])
+def test_an_end_by_its_place_says_that_files_are_kept(reason: EndReason, language: str) -> None:
+    kept = {"en": "Your files are kept.", "es": "Sus archivos se conservan.", "pt": "Seus arquivos são mantidos."}
+    assert advice_text(reason).startswith(kept[language])
+    assert reason_text(reason, 60) != reason_text(EndReason.EXITED, 60)
 
 
 def test_no_reason_is_an_end_by_itself() -> None:

@@ -8,7 +8,7 @@ import pytest
 from federation.database import Database
 from quota.ledger import Ledger
 from quota.tables import HoldTable
-from spawners.backends.base import Life, Observation
+from spawners.backends.base import Cause, Life, Observation
 from spawners.ending import close
 from spawners.sessions import Session, Sessions
 from spawners.tables import EndReason, SessionState
@@ -43,6 +43,18 @@ def test_a_session_that_ran_is_settled_and_its_row_says_so(house: Installation) 
     assert (hold.state, hold.charged, hold.source) == ("settled", units(600), "launcher")
     assert (row.state, row.started_at, row.ended_at) == (SessionState.ENDED, START, START + 10 * MINUTE)
     assert (row.end_reason, row.end_detail) == (EndReason.EXITED, "exit code 0")
+
+
+@pytest.mark.parametrize(("cause", "reason"), [(Cause.MEMORY, EndReason.MEMORY), (Cause.EVICTED, EndReason.EVICTED)])
+def test_what_its_place_knows_of_the_end_is_the_reason_unless_somebody_wanted_it(
+    house: Installation, cause: Cause, reason: EndReason
+) -> None:
+    ended, stopped = house.run(house.member()), house.run(house.member("bob"))
+    house.sessions.ending(stopped.attempt, EndReason.IDLE)
+    for session in (ended, stopped):
+        end(house, session, over(exit_code=137, cause=cause))
+    assert house.again(ended).end_reason is reason
+    assert house.again(stopped).end_reason is EndReason.IDLE
 
 
 def test_a_session_that_never_ran_is_released(house: Installation) -> None:

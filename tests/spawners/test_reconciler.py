@@ -254,3 +254,19 @@ def test_whoever_closes_a_hold_it_is_closed_once(house: Installation, ana: Perso
         look(house)
         house.upkeep().run_once()
     assert len([row for row in house.books.rows(EntryTable) if row.kind == "release"]) == 1
+
+
+# --- what a site keeps until an end is in the books -----------------------------------------------------------------
+
+
+def test_a_site_lets_go_of_what_is_over_in_the_books_and_of_nothing_else(house: Installation, ana: Person) -> None:
+    running, ended = house.run(ana), house.run(house.member("bob"))
+    house.backend.is_over(ended.attempt)
+    house.backend.seen["of-nobody"] = Observation(life=Life.ENDED)
+    look(house)
+    assert house.backend.cleared == ["of-nobody"], "the rounds have not settled it yet"
+    house.upkeep().run_once()
+    house.backend.cleared.clear()
+    look(house)
+    assert house.backend.cleared == [ended.attempt, "of-nobody"]
+    assert house.backend.observe(running.attempt).life is Life.RUNNING

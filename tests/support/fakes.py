@@ -77,6 +77,8 @@ class FakeBackend:
         The attempts that it was told to end, with the patience that they got.
     on_observe
         Called before each answer.
+    cleared
+        The attempts that it was told to let go of.
     """
 
     clock: Callable[[], datetime]
@@ -86,6 +88,7 @@ class FakeBackend:
     stubborn: bool = False
     ended: list[tuple[str, float]] = field(default_factory=list)
     on_observe: Callable[[str], object] = lambda attempt: None
+    cleared: list[str] = field(default_factory=list)
 
     def runs(self, attempt: str) -> None:
         """It runs since now."""
@@ -121,6 +124,9 @@ class FakeBackend:
 
     def log_tail(self, attempt: str, characters: int) -> str:
         return ""
+
+    def clear(self, is_over: Callable[[str], bool]) -> None:
+        self.cleared += [attempt for attempt in self.seen if is_over(attempt)]
 
 
 @dataclass

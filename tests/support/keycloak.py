@@ -25,6 +25,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.cache import cache_root
 from tests.support.service import Service, free_ports, running_service
 
 __all__ = ["REALM_FILE", "Keycloak", "KeycloakMissing", "federation_with", "prepare", "running_keycloak"]
@@ -49,8 +50,7 @@ class KeycloakMissing(Exception):
 
 
 def _cache() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "notebooks-federation" / f"keycloak-{VERSION}"
+    return cache_root() / f"keycloak-{VERSION}"
 
 
 def prepare() -> Path:
