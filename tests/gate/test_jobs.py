@@ -158,14 +158,10 @@ def test_a_job_that_the_administrator_starts_again_has_two_runs_in_its_history(g
     account, attempt = gate.site.accounts[1], new_attempt()
     job = started(gate, account, attempt)
     time.sleep(1.1)  # a run that the scheduler, which counts in seconds, can see
-    gate.site.run("scontrol", "update", f"JobId={job}", "Requeue=1")
-    gate.site.run("scontrol", "requeue", job)
+    gate.site.start_again(job)
     until(lambda: gate.history((job, attempt, account))[0].runs, what="the record of the first run")
     (between,) = gate.history((job, attempt, account))
-    assert between.state is not JobState.ENDED
-    assert between.source is Source.SCHEDULER
-    gate.site.run("scontrol", "update", f"JobId={job}", "StartTime=now")
-    until(lambda: gate.site.job_state(job) == "RUNNING", 150)
+    assert (between.state, between.source) == (JobState.RUNNING, Source.SCHEDULER)
     assert gate.cancel(job, attempt, account)
     until(lambda: state_of(gate, attempt) is JobState.ENDED)
     (past,) = gate.history((job, attempt, account))
