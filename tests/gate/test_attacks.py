@@ -269,3 +269,25 @@ def test_a_policy_that_others_can_change_is_none(gate: Gate, name: str) -> None:
         assert refusal(answer) is ErrorCode.INTERNAL
     finally:
         path.chmod(mode)
+
+
+def test_a_full_disk_in_the_home_starts_nothing(gate: Gate) -> None:
+    account, attempt = gate.site.accounts[2], new_attempt()
+    folder = HOMES / account / ".nbfed"
+    shutil.rmtree(folder, ignore_errors=True)
+    as_account(account, "mkdir", ".nbfed")
+    person = pwd.getpwnam(account)
+    options = f"size=32k,mode=700,uid={person.pw_uid},gid={person.pw_gid}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        as_account(account, "mkdir", "-p", f".nbfed/sessions/{attempt}")
+        as_account(account, "sh", "-c", "dd if=/dev/zero of=.nbfed/filling bs=1k 2>/dev/null || true")
+        assert refusal(gate.raw(gate.submission(account, attempt).line())) is ErrorCode.STAGE
+        assert gate.site.job_ids(f"nbfed-{attempt}") == []
+        as_account(account, "rm", ".nbfed/filling")
+        done = gate.submit(account, attempt)
+        assert not done.existed
+        gate.cancel(done.job, attempt, account)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
