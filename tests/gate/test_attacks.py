@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spawners.gateway.protocol import LARGEST_REQUEST_BYTES, Answer, ErrorCode, GateRefusal, JobState
+from spawners.gateway.protocol import LARGEST_REQUEST_BYTES, Answer, ErrorCode, GateRefusal, JobState, Source
 from spawners.site_files import PROGRAM, ROBOT
 from tests.support.gate import Gate, new_attempt
 from tests.support.slurm import HOMES, until
@@ -291,3 +292,25 @@ def test_a_full_disk_in_the_home_starts_nothing(gate: Gate) -> None:
         gate.cancel(done.job, attempt, account)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_record_that_somebody_forged_charges_nobody(gate: Gate) -> None:
+    mine, other = gate.site.accounts[:2]
+    attempt = new_attempt()
+    job = gate.submit(mine, attempt, "#!/bin/sh\nsleep 2\n").job
+    until(lambda: (row := gate.row(attempt)) and row.state is JobState.ENDED)
+    (true,) = gate.history((job, attempt, mine))
+    assert true.source is Source.COMPLETION
+    record = next(line for line in gate.site.completed_jobs.read_text().splitlines() if f"JobId={job} " in line)
+    forged = re.sub(r"EndTime=\d{4}", "EndTime=2099", record)
+    person = pwd.getpwnam(other)
+    submitted = subprocess.run(
+        ["sbatch", "--parsable", f"--job-name=x\n{forged}\ny", "--output=/dev/null", "--mem=10", "--wrap=true"],
+        user=person.pw_uid, group=person.pw_gid, extra_groups=[], cwd=person.pw_dir, check=True, capture_output=True,
+        text=True, env={**os.environ, **gate.site.environment},
+    )  # fmt: skip
+    assert submitted.stdout.strip().isdigit()
+    until(lambda: "EndTime=2099" in gate.site.completed_jobs.read_text(), what="the forged record")
+    (past,) = gate.history((job, attempt, mine))
+    assert past.source is Source.SCHEDULER
+    assert [(run.started_at, run.ended_at) for run in past.runs] == [(true.started_at, true.ended_at)]

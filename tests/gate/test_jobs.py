@@ -1,6 +1,5 @@
 """The gate on two real Slurm sites: one job from submit to its end, however that comes."""
 
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -230,7 +229,7 @@ echo '{"ended_at": 1060.25, "ran_seconds": 59.75, "exit_code": -15}' > ended.jso
 def test_a_controller_that_is_away_is_an_error_and_ends_no_job(forgetful_gate: Gate) -> None:
     account, attempt = forgetful_gate.site.accounts[0], new_attempt()
     job = started(forgetful_gate, account, attempt)
-    forgetful_gate.site.stop_controller(signal.SIGKILL)
+    forgetful_gate.site.stop_controller()
     try:
         with pytest.raises(GateRefusal) as refused:
             forgetful_gate.queue()
