@@ -180,11 +180,13 @@ class SlurmSite:
         for name in ("slurmd", "slurmctld", *reversed(list(self._processes))):
             self.stop_daemon(name, signal.SIGTERM)
 
-    def run_daemon(self, *argv: str) -> None:
-        """Start a program of the site. A run of tests that is killed leaves none behind."""
+    def run_daemon(self, *argv: str, account: str | None = None) -> None:
+        """Start a program of the site, as root or another account. A run of tests that is killed leaves none behind."""
+        # Who becomes somebody else only later would not hear of our death.
+        become = [f"--reuid={account}", f"--regid={account}", "--clear-groups"] if account else []
         with (self.folder / f"{argv[0]}.out").open("ab") as out:
             self._processes[argv[0]] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", *argv],
+                ["setpriv", *become, "--pdeathsig", "TERM", *argv],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd=self.folder,
                 env={**os.environ, **self.environment},
             )  # fmt: skip

@@ -88,11 +88,14 @@ class AccountedSite(SlurmSite):
         data.mkdir(mode=0o700)
         owner = pwd.getpwnam(_ACCOUNT)
         os.chown(data, owner.pw_uid, owner.pw_gid)
-        common = ["--no-defaults", f"--datadir={data}", f"--user={_ACCOUNT}"]
+        common = ["--no-defaults", f"--datadir={data}"]
         tables = [(_TABLES / f"mysql_system_tables{part}.sql").read_text() for part in ("", "_data")]
         # As mariadb-install-db does, which is in a package that starts a server.
         made = "\n".join(["CREATE DATABASE mysql;", "USE mysql;", *tables])
-        subprocess.run(["mariadbd", *common, "--bootstrap"], input=made, text=True, check=True, capture_output=True)
+        subprocess.run(
+            ["mariadbd", *common, "--bootstrap"], input=made, text=True, check=True, capture_output=True,
+            user=owner.pw_uid, group=owner.pw_gid, extra_groups=[],
+        )  # fmt: skip
         first = self.folder / "first.sql"
         first.touch(mode=0o600)
         first.write_text(
@@ -102,7 +105,8 @@ class AccountedSite(SlurmSite):
         os.chown(first, owner.pw_uid, owner.pw_gid)
         self.run_daemon(
             "mariadbd", *common, "--bind-address=127.0.0.1", f"--port={self._database_port}", "--skip-name-resolve",
-            f"--socket={data}/socket", f"--pid-file={data}/pid", f"--init-file={first}", "--innodb-buffer-pool-size=32M",
+            f"--socket={data}/socket", f"--pid-file={data}/pid", f"--init-file={first}",
+            "--innodb-buffer-pool-size=32M", account=_ACCOUNT,
         )  # fmt: skip
         until(lambda: _answers(self._database_port), what=f"MariaDB\n{self.logs()}")
 
