@@ -10,7 +10,7 @@ from spawners.gate.acting import Result
 from spawners.gate.gridengine import GridEngine
 from spawners.gate.policy import DEFAULTS
 from spawners.gate.refusal import Refusal
-from tests.gate.recorded import DATA, GIVEN, LOG, NAME, Recorded, person
+from tests.spawners.gate.recorded import DATA, GIVEN, LOG, NAME, Recorded, person
 
 NAMES = DEFAULTS["names"]
 

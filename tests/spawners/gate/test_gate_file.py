@@ -13,7 +13,7 @@ import pytest
 from spawners.gate.checking import is_script
 from spawners.gate_file import DIALECTS, assemble
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DIALECT_NAMES = sorted(DIALECTS)
 
 

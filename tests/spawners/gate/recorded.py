@@ -8,7 +8,7 @@ from typing import Any
 from spawners.gate.acting import Result
 from spawners.gate.dialect import Dialect
 
-DATA = Path(__file__).parents[1] / "data" / "dialects"
+DATA = Path(__file__).parents[2] / "data" / "dialects"
 GIVEN: dict[str, Any] = {"cpus": 4, "memory_mib": 2048, "gpus": 0, "minutes": 90,
                          "partition": None, "account": None, "reservation": None}  # fmt: skip
 ATTEMPT = "01234567-89ab-cdef-0123-456789abcdef"

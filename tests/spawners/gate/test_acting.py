@@ -13,7 +13,7 @@ import pytest
 from spawners.gate import acting
 from spawners.gate.acting import as_account, environment, run
 from spawners.gate.refusal import Refusal
-from tests.gate.recorded import Policy
+from tests.spawners.gate.recorded import Policy
 
 NOBODY = pwd.getpwnam("nobody")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

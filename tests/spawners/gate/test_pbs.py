@@ -9,7 +9,7 @@ import pytest
 from spawners.gate.acting import Result
 from spawners.gate.pbs import Pbs
 from spawners.gate.refusal import Refusal
-from tests.gate.recorded import DATA, GIVEN, LOG, NAME, Recorded, person
+from tests.spawners.gate.recorded import DATA, GIVEN, LOG, NAME, Recorded, person
 
 
 @pytest.fixture(autouse=True)
