@@ -201,8 +201,8 @@ class Gate:
         theirs = [job for job in self.dialect.jobs([person]) if self._is(job, request) and job["state"] != ENDED]
         if theirs:
             self.dialect.cancel(person, request["job"], self._name(request["attempt"]))
-        # Without its folder there is nothing that it could start with.
-        with suppress(Refusal), SessionFolder(person.pw_dir, request["attempt"]) as folder:
+        # Without its folder there is nothing that it could start with; whatever lies there, the job was ended.
+        with suppress(Refusal, OSError), SessionFolder(person.pw_dir, request["attempt"]) as folder:
             folder.remove("secret")
             folder.write("cancelled", "")
         return bool(theirs)

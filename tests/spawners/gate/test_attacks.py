@@ -245,6 +245,15 @@ def test_the_name_of_a_job_cannot_forge_a_row(gate: Gate) -> None:
     gate.cancel(job, attempt, mine)
 
 
+def test_whatever_lies_in_the_folder_a_cancel_is_told_as_it_is(gate: Gate) -> None:
+    account, attempt = gate.site.accounts[0], new_attempt()
+    job = gate.submit(account, attempt).job
+    as_account(account, "rm", f".nbfed/sessions/{attempt}/secret")
+    as_account(account, "mkdir", f".nbfed/sessions/{attempt}/secret", f".nbfed/sessions/{attempt}/cancelled")
+    assert gate.cancel(job, attempt, account)
+    until(lambda: (row := gate.row(attempt)) and row.state is JobState.ENDED)
+
+
 def test_no_secret_is_where_others_can_see_it(gate: Gate) -> None:
     account, attempt = gate.site.accounts[0], new_attempt()
     asked = gate.submission(account, attempt)
