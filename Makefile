@@ -129,7 +129,7 @@ endif
 # Batch sites of one node, for tests: as root only, because Slurm becomes the owners of jobs.
 $(STAMPS)/slurm: $(STAMPS)/python
 ifeq ($(ROOT)$(DEBIAN),yesyes)
-	@command -v slurmctld sshd sudo >/dev/null && [ -e /usr/lib/$$(uname -m)-linux-gnu/faketime ] || scripts/debian-slurm
+	@command -v slurmctld slurmdbd mariadbd sshd sudo >/dev/null && [ -e /usr/lib/$$(uname -m)-linux-gnu/faketime ] || scripts/debian-slurm
 endif
 	@touch $@
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from spawners.gate.dialect import Dialect
+from spawners.gate.gridengine import GridEngine
+from spawners.gate.pbs import Pbs
 from spawners.gate.slurm import Slurm
 
 __all__ = ["DIALECTS", "assemble"]
@@ -19,7 +21,7 @@ _BEFORE = ("refusal", "checking", "policy", "acting", "folder", "dialect")
 _AFTER = ("journal", "verbs", "serving")
 _WIDTH = 116
 
-DIALECTS: Mapping[str, type[Dialect]] = {dialect.name: dialect for dialect in (Slurm,)}
+DIALECTS: Mapping[str, type[Dialect]] = {dialect.name: dialect for dialect in (Slurm, Pbs, GridEngine)}
 """What federation.yaml calls `dialect`, and the class that speaks it."""
 
 _HEAD = '''\

@@ -51,7 +51,7 @@ def site_files(
         "accounts": SiteFile(text=_ACCOUNTS, mode=0o644, place=f"{folder}/accounts"),
     }
     if site.access == "robot":
-        sudoers = f'{ROBOT} ALL=(root) NOPASSWD: {folder}/{PROGRAM} ""\n'
+        sudoers = f'Defaults:{ROBOT} !requiretty\n{ROBOT} ALL=(root) NOPASSWD: {folder}/{PROGRAM} ""\n'
         files["sudoers"] = SiteFile(text=sudoers, mode=0o440, place=f"/etc/sudoers.d/nbfed-{name}")
     return files
 

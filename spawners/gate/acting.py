@@ -34,10 +34,15 @@ class Result:
 
 
 def environment(policy: "Any", person: "pwd.struct_passwd | None" = None) -> "dict[str, str]":
-    """All that a command gets to see; nothing of who called the gate."""
-    made = {"PATH": policy["path"], "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+    """All that a command gets to see; nothing of who called the gate.
+
+    What is run for an account may end up in its jobs. There LC_ALL would hinder people who choose a language.
+    """
+    made = {"PATH": policy["path"], "LANG": "C.UTF-8"}
     made.update(policy["environment"])
-    if person is not None:
+    if person is None:
+        made["LC_ALL"] = "C.UTF-8"
+    else:
         made.update(HOME=person.pw_dir, USER=person.pw_name, LOGNAME=person.pw_name, SHELL=person.pw_shell)
     return made
 
@@ -76,11 +81,12 @@ def as_account(person: "pwd.struct_passwd", work: "Callable[[], Any]", seconds: 
         told = _all_from(reader, time.monotonic() + seconds)
     finally:
         os.close(reader)
+    if told is None:  # It may hang in the kernel: nobody waits for it.
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, os.WNOHANG)
-    if told is None:
         raise Refusal("timeout", "what was done as %s did not end within %d seconds" % (person.pw_name, seconds))
+    os.waitpid(child, 0)
     try:
         answer = json.loads(told.decode("utf-8"))
     except ValueError:

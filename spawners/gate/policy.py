@@ -33,6 +33,7 @@ DEFAULTS: "dict[str, Any]" = {
     "path": "/usr/local/bin:/usr/bin:/bin",
     "lowest_uid": 1000,
     "log": "syslog",
+    "names": {"parallel_environment": "smp", "memory": "h_vmem", "gpu": "gpu"},
 }
 LARGEST_POLICY_CHARACTERS = 4000000
 
@@ -54,6 +55,11 @@ def is_limits(value: "Any") -> bool:
     return isinstance(value, dict) and all(name in LIMITS and good(value[name]) for name in value)
 
 
+def is_names(value: "Any") -> bool:
+    """Whether these are the site's own words for what the scheduler leaves to it, all of them."""
+    return isinstance(value, dict) and set(value) == set(DEFAULTS["names"]) and all(map(matching(WORD), value.values()))
+
+
 def is_path(value: "Any") -> bool:
     """Whether this is an absolute path, or several that are parted by colons."""
     return isinstance(value, str) and value.startswith("/")
@@ -72,6 +78,7 @@ KEYS: "dict[str, Callable[[Any], bool]]" = {
     "path": is_path,
     "lowest_uid": between(1, 4294967294),
     "log": lambda value: value == "syslog" or is_path(value),
+    "names": is_names,
 }
 
 

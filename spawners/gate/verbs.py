@@ -11,7 +11,7 @@ from spawners.gate.checking import ATTEMPT, JOB, check_bare, check_cancel, check
 from spawners.gate.dialect import ENDED, PENDING
 from spawners.gate.folder import LOG, STEPS, SessionFolder, files_of
 from spawners.gate.policy import Policy
-from spawners.gate.refusal import Refusal
+from spawners.gate.refusal import DETAIL_CHARACTERS, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ class Gate:
     def _row(self, job: "dict[str, Any]", files: "dict[tuple[str, str], dict[str, Any]]") -> "dict[str, Any]":
         attempt = self._attempt(job["name"]) or ""
         said = files.get((job["account"], attempt), {})
-        row = {key: value for key, value in job.items() if key != "name"}
-        return dict(row, attempt=attempt, session=said.get("session"), end=said.get("end"))
+        return dict(short(job), attempt=attempt, session=said.get("session"), end=said.get("end"))
 
     # --- history --------------------------------------------------------------------------------------------------
 
@@ -185,9 +184,8 @@ class Gate:
             found.update(started_at=said["started_at"], ended_at=said["last_sign_at"])
         if not runs and found["state"] == ENDED and ran(found):
             runs = [{"started_at": found["started_at"], "ended_at": found["ended_at"]}]
-        row = {key: value for key, value in found.items() if key != "name"}
         return dict(
-            row, job=job["job"], attempt=job["attempt"], account=job["account"], source=source, runs=runs,
+            short(found), job=job["job"], attempt=job["attempt"], account=job["account"], source=source, runs=runs,
             estimated=source in ("last-seen", "none"), session=None, end=said.get("end"),
             log_tail=said.get("log_tail", ""),
         )  # fmt: skip
@@ -203,8 +201,8 @@ class Gate:
         theirs = [job for job in self.dialect.jobs([person]) if self._is(job, request) and job["state"] != ENDED]
         if theirs:
             self.dialect.cancel(person, request["job"], self._name(request["attempt"]))
-        # Without its folder there is nothing that it could start with.
-        with suppress(Refusal), SessionFolder(person.pw_dir, request["attempt"]) as folder:
+        # Without its folder there is nothing that it could start with; whatever lies there, the job was ended.
+        with suppress(Refusal, OSError), SessionFolder(person.pw_dir, request["attempt"]) as folder:
             folder.remove("secret")
             folder.write("cancelled", "")
         return bool(theirs)
@@ -252,6 +250,12 @@ class Gate:
                 continue
             found.update({(account, attempt): what for attempt, what in said.items()})
         return found
+
+
+def short(job: "dict[str, Any]") -> "dict[str, Any]":
+    """A dialect's job as a row: without its name, and with texts of a length that the other side takes."""
+    row = {key: value for key, value in job.items() if key != "name"}
+    return {key: value[:DETAIL_CHARACTERS] if isinstance(value, str) else value for key, value in row.items()}
 
 
 def ran(row: "dict[str, Any]") -> bool:

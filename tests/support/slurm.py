@@ -25,6 +25,10 @@ __all__ = ["SITES", "SlurmSite", "make_accounts", "running_sites", "until", "why
 SITES = {"andes": ("nbandes1", "nbandes2", "nbandes3"), "costa": ("nbcosta1", "nbcosta2", "nbcosta3")}
 """The sites and their accounts."""
 HOMES = Path("/var/lib/nbfed-batch-homes")
+_COMPLETION_FILE = """\
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/completed-jobs"""
 _PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "munged")
 _START_SECONDS = 60
 _STOP_SECONDS = 15
@@ -52,9 +56,7 @@ SelectTypeParameters=CR_Core_Memory
 SwitchType=switch/none
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/filetxt
-JobCompLoc={folder}/completed-jobs
+{records}
 SlurmdParameters=config_overrides
 ReturnToService=2
 MinJobAge={job_age_seconds}
@@ -105,7 +107,15 @@ def make_accounts(names: tuple[str, ...]) -> None:
 class SlurmSite:
     """One cluster. Commands of `run` talk to it; the environment of a gate that belongs to it is `environment`."""
 
-    def __init__(self, name: str, folder: Path, accounts: tuple[str, ...], *, job_age_seconds: int = 300) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        accounts: tuple[str, ...],
+        *,
+        job_age_seconds: int = 300,
+        records: str = _COMPLETION_FILE,
+    ) -> None:
         self.name = name
         self.folder = folder
         self.accounts = accounts
@@ -119,7 +129,7 @@ class SlurmSite:
         self.configuration.write_text(
             _CONFIGURATION.format(
                 name=name, folder=folder, host=socket.gethostname().split(".")[0], job_age_seconds=job_age_seconds,
-                controller_port=controller_port, node_port=node_port,
+                controller_port=controller_port, node_port=node_port, records=records.format(folder=folder),
             )
         )  # fmt: skip
         self.set_prolog("exit 0")
@@ -141,22 +151,25 @@ class SlurmSite:
 
     def start(self) -> None:
         """Start all of it, and wait until the node takes jobs."""
+        self.start_munge()
+        self.start_controller()
+        self.run_daemon("slurmd", "-D", "-N", self.node, "-f", str(self.configuration))
+        until(lambda: self.node_state() == "idle", _START_SECONDS, f"{self.name}'s node\n{self.logs()}")
+
+    def start_munge(self) -> None:
         munge = self.folder / "munge"
-        self._run_daemon(
+        self.run_daemon(
             "munged", "--foreground", "--force", f"--key-file={munge}/key", f"--socket={self.folder}/munge.socket",
             f"--pid-file={munge}/pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed",
         )  # fmt: skip
         until((self.folder / "munge.socket").exists, what="munge")
-        self.start_controller()
-        self._run_daemon("slurmd", "-D", "-N", self.node, "-f", str(self.configuration))
-        until(lambda: self.node_state() == "idle", _START_SECONDS, f"{self.name}'s node\n{self.logs()}")
 
     def start_controller(self) -> None:
-        self._run_daemon("slurmctld", "-D", "-f", str(self.configuration))
+        self.run_daemon("slurmctld", "-D", "-f", str(self.configuration))
         until(lambda: "is UP" in self.run("scontrol", "ping"), _START_SECONDS, f"{self.name}'s controller")
 
     def stop_controller(self, how: signal.Signals = signal.SIGTERM) -> None:
-        self._stop_daemon("slurmctld", how)
+        self.stop_daemon("slurmctld", how)
 
     def stop(self) -> None:
         """End jobs and daemons."""
@@ -164,18 +177,22 @@ class SlurmSite:
             for account in self.accounts:
                 self.run("scancel", f"--user={account}")
             until(lambda: not self.run("squeue", "--noheader"), what=f"{self.name}'s jobs end")
-        for name in ("slurmd", "slurmctld", "munged"):
-            self._stop_daemon(name, signal.SIGTERM)
+        for name in ("slurmd", "slurmctld", *reversed(list(self._processes))):
+            self.stop_daemon(name, signal.SIGTERM)
 
-    def _run_daemon(self, *argv: str) -> None:
-        # A run of tests that is killed leaves no daemons behind.
+    def run_daemon(self, *argv: str, account: str | None = None) -> None:
+        """Start a program of the site, as root or another account. A run of tests that is killed leaves none behind."""
+        # Who becomes somebody else only later would not hear of our death.
+        become = [f"--reuid={account}", f"--regid={account}", "--clear-groups"] if account else []
         with (self.folder / f"{argv[0]}.out").open("ab") as out:
             self._processes[argv[0]] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", *argv],
+                ["setpriv", *become, "--pdeathsig", "TERM", *argv],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd=self.folder,
+                env={**os.environ, **self.environment},
             )  # fmt: skip
 
-    def _stop_daemon(self, name: str, how: signal.Signals) -> None:
+    def stop_daemon(self, name: str, how: signal.Signals) -> None:
+        """End a program of the site, if it runs."""
         process = self._processes.pop(name, None)
         if process is None:
             return
@@ -205,6 +222,23 @@ class SlurmSite:
     def job_ids(self, name: str) -> list[str]:
         """All jobs with this name that the scheduler knows."""
         return self.run("squeue", "--noheader", "--states=all", "--format=%i", f"--name={name}").split()
+
+    def start_again(self, job: str) -> None:
+        """Start a running job a second time, and wait until it runs. By itself Slurm would wait for two minutes."""
+        self.run("scontrol", "update", f"JobId={job}", "Requeue=1")
+        self.run("scontrol", "requeue", job)
+        until(lambda: self.job_state(job) == "PENDING", what="the job waits again")
+
+        deadline = time.monotonic() + 60
+        while self.job_state(job) != "RUNNING":
+            # Too early, and what ends the first run on the node ends the second one as well.
+            time.sleep(2)
+            self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+            for _ in range(30):
+                time.sleep(0.1)
+                if self.job_state(job) == "RUNNING":
+                    return
+            assert time.monotonic() < deadline, self.run("scontrol", "show", "job", job)
 
     def logs(self) -> str:
         """The end of what the daemons wrote."""

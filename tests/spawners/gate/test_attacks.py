@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spawners.gateway.protocol import LARGEST_REQUEST_BYTES, Answer, ErrorCode, GateRefusal, JobState
+from spawners.gateway.protocol import LARGEST_REQUEST_BYTES, Answer, ErrorCode, GateRefusal, JobState, Source
 from spawners.site_files import PROGRAM, ROBOT
 from tests.support.gate import Gate, new_attempt
 from tests.support.slurm import HOMES, until
@@ -244,6 +245,15 @@ def test_the_name_of_a_job_cannot_forge_a_row(gate: Gate) -> None:
     gate.cancel(job, attempt, mine)
 
 
+def test_whatever_lies_in_the_folder_a_cancel_is_told_as_it_is(gate: Gate) -> None:
+    account, attempt = gate.site.accounts[0], new_attempt()
+    job = gate.submit(account, attempt).job
+    as_account(account, "rm", f".nbfed/sessions/{attempt}/secret")
+    as_account(account, "mkdir", f".nbfed/sessions/{attempt}/secret", f".nbfed/sessions/{attempt}/cancelled")
+    assert gate.cancel(job, attempt, account)
+    until(lambda: (row := gate.row(attempt)) and row.state is JobState.ENDED)
+
+
 def test_no_secret_is_where_others_can_see_it(gate: Gate) -> None:
     account, attempt = gate.site.accounts[0], new_attempt()
     asked = gate.submission(account, attempt)
@@ -269,3 +279,47 @@ def test_a_policy_that_others_can_change_is_none(gate: Gate, name: str) -> None:
         assert refusal(answer) is ErrorCode.INTERNAL
     finally:
         path.chmod(mode)
+
+
+def test_a_full_disk_in_the_home_starts_nothing(gate: Gate) -> None:
+    account, attempt = gate.site.accounts[2], new_attempt()
+    folder = HOMES / account / ".nbfed"
+    shutil.rmtree(folder, ignore_errors=True)
+    as_account(account, "mkdir", ".nbfed")
+    person = pwd.getpwnam(account)
+    options = f"size=32k,mode=700,uid={person.pw_uid},gid={person.pw_gid}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        as_account(account, "mkdir", "-p", f".nbfed/sessions/{attempt}")
+        as_account(account, "sh", "-c", "dd if=/dev/zero of=.nbfed/filling bs=1k 2>/dev/null || true")
+        assert refusal(gate.raw(gate.submission(account, attempt).line())) is ErrorCode.STAGE
+        assert gate.site.job_ids(f"nbfed-{attempt}") == []
+        as_account(account, "rm", ".nbfed/filling")
+        done = gate.submit(account, attempt)
+        assert not done.existed
+        gate.cancel(done.job, attempt, account)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_record_that_somebody_forged_charges_nobody(gate: Gate) -> None:
+    mine, other = gate.site.accounts[:2]
+    attempt = new_attempt()
+    job = gate.submit(mine, attempt, "#!/bin/sh\nsleep 2\n").job
+    until(lambda: (row := gate.row(attempt)) and row.state is JobState.ENDED)
+    (true,) = gate.history((job, attempt, mine))
+    assert true.source is Source.COMPLETION
+    record = next(line for line in gate.site.completed_jobs.read_text().splitlines() if f"JobId={job} " in line)
+    forged = re.sub(r"EndTime=\d{4}", "EndTime=2099", record)
+    person = pwd.getpwnam(other)
+    submitted = subprocess.run(
+        ["sbatch", "--parsable", f"--job-name=x\n{forged}\ny", "--output=/dev/null", "--mem=10", "--wrap=true"],
+        user=person.pw_uid, group=person.pw_gid, extra_groups=[], cwd=person.pw_dir, check=True, capture_output=True,
+        text=True, env={**os.environ, **gate.site.environment},
+    )  # fmt: skip
+    assert submitted.stdout.strip().isdigit()
+    until(lambda: "EndTime=2099" in gate.site.completed_jobs.read_text(), what="the forged record")
+    (past,) = gate.history((job, attempt, mine))
+    assert past.source is Source.SCHEDULER
+    assert [(run.started_at, run.ended_at) for run in past.runs] == [(true.started_at, true.ended_at)]

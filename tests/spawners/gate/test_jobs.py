@@ -1,6 +1,5 @@
 """The gate on two real Slurm sites: one job from submit to its end, however that comes."""
 
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -158,14 +157,10 @@ def test_a_job_that_the_administrator_starts_again_has_two_runs_in_its_history(g
     account, attempt = gate.site.accounts[1], new_attempt()
     job = started(gate, account, attempt)
     time.sleep(1.1)  # a run that the scheduler, which counts in seconds, can see
-    gate.site.run("scontrol", "update", f"JobId={job}", "Requeue=1")
-    gate.site.run("scontrol", "requeue", job)
+    gate.site.start_again(job)
     until(lambda: gate.history((job, attempt, account))[0].runs, what="the record of the first run")
     (between,) = gate.history((job, attempt, account))
-    assert between.state is not JobState.ENDED
-    assert between.source is Source.SCHEDULER
-    gate.site.run("scontrol", "update", f"JobId={job}", "StartTime=now")
-    until(lambda: gate.site.job_state(job) == "RUNNING", 150)
+    assert (between.state, between.source) == (JobState.RUNNING, Source.SCHEDULER)
     assert gate.cancel(job, attempt, account)
     until(lambda: state_of(gate, attempt) is JobState.ENDED)
     (past,) = gate.history((job, attempt, account))
@@ -234,7 +229,7 @@ echo '{"ended_at": 1060.25, "ran_seconds": 59.75, "exit_code": -15}' > ended.jso
 def test_a_controller_that_is_away_is_an_error_and_ends_no_job(forgetful_gate: Gate) -> None:
     account, attempt = forgetful_gate.site.accounts[0], new_attempt()
     job = started(forgetful_gate, account, attempt)
-    forgetful_gate.site.stop_controller(signal.SIGKILL)
+    forgetful_gate.site.stop_controller()
     try:
         with pytest.raises(GateRefusal) as refused:
             forgetful_gate.queue()

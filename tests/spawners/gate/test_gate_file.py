@@ -13,7 +13,7 @@ import pytest
 from spawners.gate.checking import is_script
 from spawners.gate_file import DIALECTS, assemble
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DIALECT_NAMES = sorted(DIALECTS)
 
 
@@ -58,7 +58,7 @@ def test_the_file_imports_the_standard_library_alone(dialect: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            assert set(names) <= sys.stdlib_module_names, names
+            assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names, names
 
 
 @pytest.mark.parametrize("dialect", DIALECT_NAMES)

@@ -15,7 +15,7 @@ from spawners.site_files import site_files
 from tests.support.gate import FLAVOURS, batch_site
 from tests.support.slurm import SlurmSite
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOW_TO = (ROOT / "docs" / "how-to" / "join-an-hpc-site.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference" / "gate.md").read_text()
 NAME = "nbfed-how-to"
