@@ -193,6 +193,29 @@ class Login(Section):
     host_key_file: str
 
 
+SchedulerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+"""A name that a site gave to something of its scheduler."""
+
+_OURS = ("req_memory", "req_nprocs", "req_ngpus", "req_runtime", "req_partition", "req_queue", "req_account",
+         "req_reservation", "req_gres", "req_username", "req_homedir", "req_keepvars", "req_options")  # fmt: skip
+
+
+def _ascending(ports: str) -> str:
+    least, most = (int(port) for port in ports.split("-"))
+    if not 1 <= least <= most <= 65535:
+        raise ValueError(f"{ports} is no range of ports")
+    return ports
+
+
+def _of_the_script(traits: dict[str, str]) -> dict[str, str]:
+    for name in traits:
+        if name in _OURS:
+            raise ValueError(f"{name} is filled in from what is asked for, or is the site's gate's matter")
+        if name != "batch_script" and not name.startswith("req_"):
+            raise ValueError(f"{name} is no trait that a script is made of: batch_script, or one that begins with req_")
+    return traits
+
+
 class BatchSite(_AnySite):
     """A batch system behind OpenSSH."""
 
@@ -202,9 +225,28 @@ class BatchSite(_AnySite):
     access: Literal["robot", "user-certificate"] = "robot"
     notebook_to_hub: Literal["reverse", "direct"] = "reverse"
     nodes: list[str] = Field(min_length=1)
-    ports: Annotated[str, StringConstraints(pattern=r"^\d+-\d+$")]
-    partition: str | None = None
-    walltime_hours: Hours
+    ports: Annotated[str, StringConstraints(pattern=r"^\d{1,5}-\d{1,5}$"), AfterValidator(_ascending)] = Field(
+        description="first and last port that sessions may listen at on the nodes"
+    )
+    partition: SchedulerName | None = Field(None, description="where jobs go when nobody asks for another one")
+    partitions: list[SchedulerName] = Field(default_factory=list, description="partitions to choose beside it")
+    charge_accounts: list[SchedulerName] = Field(
+        default_factory=list, description="accounts of the scheduler that people may let it charge"
+    )
+    reservations: list[SchedulerName] = Field(default_factory=list, description="reservations that people may use")
+    walltime_hours: Hours = Field(description="the longest that a session may run")
+    queue_hours: Hours = Field(24, description="how long a session may wait in the queue before it is given up")
+    boot_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        600, description="how long a session whose job runs may take until it answers"
+    )
+    listen: Literal["node", "any"] = Field(
+        "node", description="the address that sessions listen at: their node's name, or all, if names lead to loopback"
+    )
+    batchspawner: Annotated[dict[str, str], AfterValidator(_of_the_script)] = Field(
+        default_factory=dict,
+        description="batchspawner's traits that make the job's script: batch_script, req_prologue, req_epilogue, "
+        "req_srun; not what is asked of the scheduler",
+    )
     mfa: bool = False
 
 

@@ -7,7 +7,10 @@ __all__ = [
     "FLAVOUR_NEEDS_TIER",
     "FLAVOUR_NOT_AT_SITE",
     "NOT_ELIGIBLE",
+    "NO_BATCH_SYSTEM",
     "NO_PLACE",
+    "RESOURCE_TOO_MUCH",
+    "RESOURCE_UNKNOWN",
     "SITE_ASKS_MORE",
     "SITE_DOWNTIME",
     "SITE_NOT_ATTACHED",
@@ -88,4 +91,25 @@ SITE_NOT_ATTACHED = Problem(
     status=503,
     text=_("Sessions at {site} cannot be started from here yet."),
     advice=_("Choose another site."),
+)
+
+NO_BATCH_SYSTEM = Problem(
+    code="no-batch-system",
+    status=400,
+    text=_("{site} has no batch system, so these cannot be chosen there: {options}."),
+    advice=_("Leave them out, or choose another site."),
+)
+
+RESOURCE_TOO_MUCH = Problem(
+    code="resource-too-much",
+    status=400,
+    text=_("{site} gives this flavour at most {limit} for {option}; you asked for {value}."),
+    advice=_("Ask for less, or choose another flavour or site."),
+)
+
+RESOURCE_UNKNOWN = Problem(
+    code="resource-unknown",
+    status=400,
+    text=_("{site} has no {option} {value}, or does not offer it here."),
+    advice=_("Leave it out, or ask the site which there are."),
 )
