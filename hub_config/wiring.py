@@ -13,7 +13,7 @@ from federation import terms
 from federation.clock import Clock
 from federation.database import Database
 from federation.leader import leadership
-from federation.settings import LocalSite, in_language
+from federation.settings import BatchSite, LocalSite, in_language
 from federation.state import StateFolder
 from federation.worker import Job, Worker
 from hub_config.settings import Settings
@@ -22,20 +22,31 @@ from quota.ledger import Ledger
 from spawners.admission import Admission, Policy
 from spawners.adoption import OpenAttempts
 from spawners.announcer import Announcer
+from spawners.backends.batch import BatchJobs
+from spawners.backends.batch_child import child_class
 from spawners.backends.local import LocalSpawner
 from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
+from spawners.gateway.client import GatewayClient
 from spawners.hub_client import HttpHubServers, HubUsers
+from spawners.leases import reserved_minutes
 from spawners.memberships import PacedMemberships
 from spawners.metrics import WorkerMetrics
+from spawners.options import resources_in
 from spawners.outlook import StopRules
 from spawners.outlooks import Outlooks
 from spawners.reconciler import Reconciler
-from spawners.sessions import Sessions
+from spawners.sessions import Session, Sessions
 from spawners.upkeep import Rules, Upkeep
 
 __all__ = ["House", "environments_folder", "house", "hub_users", "upkeep", "worker"]
+
+GATEWAY_SOCKET = Path("gateway") / "api.sock"
+"""Where the gateway listens, in the state folder."""
+
+_HANDOVER_SECONDS = 180.0
+"""A site may take as long as several requests to its gateway do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +113,8 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
     yaml, clock = settings.yaml, clock or settings.clock()
     database = Database(settings.database_url, busy_seconds=yaml.database.busy_seconds)
     ledger = Ledger(database, clock=clock, actor=actor)
-    backends = _backends(settings, clock)
+    sessions = Sessions(database, clock=clock)
+    backends = _backends(settings, clock, sessions, database)
     policy = Policy(
         tiers=yaml.tiers,
         flavours=yaml.flavours,
@@ -121,7 +133,7 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
         clock=clock,
         database=database,
         ledger=ledger,
-        sessions=Sessions(database, clock=clock),
+        sessions=sessions,
         admission=admission,
         outlooks=Outlooks(database, admission, _stop_rules(settings)),
         backends=backends,
@@ -214,13 +226,20 @@ def environments_folder() -> Path:
     return Path(os.environ.get("NBFED_ENVIRONMENTS") or ".environments").absolute()
 
 
-def _backends(settings: Settings, clock: Clock) -> dict[str, SiteBackend]:
+def _backends(settings: Settings, clock: Clock, sessions: Sessions, database: Database) -> dict[str, SiteBackend]:
     """One for each site of a kind that this version can run on."""
-    return {
-        name: _local(settings, name, site, clock)
-        for name, site in settings.yaml.sites.items()
-        if isinstance(site, LocalSite)
+    sites = settings.yaml.sites
+    backends = {
+        name: _local(settings, name, site, clock) for name, site in sites.items() if isinstance(site, LocalSite)
     }
+    batch = {name: site for name, site in sites.items() if isinstance(site, BatchSite)}
+    if batch:
+        gateway = GatewayClient(settings.state.root / GATEWAY_SOCKET)
+        backends |= {
+            name: _batch(settings, name, site, BatchJobs(name, gateway, sessions, clock), database)
+            for name, site in batch.items()
+        }
+    return {name: backends[name] for name in sites if name in backends}
 
 
 def _local(settings: Settings, name: str, site: LocalSite, clock: Clock) -> SiteBackend:
@@ -228,8 +247,8 @@ def _local(settings: Settings, name: str, site: LocalSite, clock: Clock) -> Site
     processes = LocalProcesses(state.sessions, clock=clock, account=site.account if os.geteuid() == 0 else None)
     exchange_url = f"http://127.0.0.1:{settings.yaml.listen.hub_port}/hub{EXCHANGE_PATH}"
 
-    def arguments(environment: str) -> Mapping[str, object]:
-        local = settings.yaml.environments[environment].local
+    def arguments(session: Session) -> Mapping[str, object]:
+        local = settings.yaml.environments[session.environment].local
         assert local is not None, "placement only offers environments that the site has"
         return {
             "processes": processes,
@@ -241,3 +260,32 @@ def _local(settings: Settings, name: str, site: LocalSite, clock: Clock) -> Site
         }
 
     return SiteBackend(asks=processes, child_class=LocalSpawner, child_arguments=arguments)
+
+
+def _batch(settings: Settings, name: str, site: BatchSite, jobs: BatchJobs, database: Database) -> SiteBackend:
+    def minutes(attempt: str) -> int:
+        with database.read() as connection:
+            return reserved_minutes(connection, attempt)
+
+    def arguments(session: Session) -> Mapping[str, object]:
+        environment = settings.yaml.environments.get(session.environment)
+        return {
+            "jobs": jobs,
+            "site": site,
+            "site_title": in_language(site.title, name),
+            "software": environment.batch if environment else None,
+            "flavour": settings.yaml.flavours[session.flavour],
+            "resources": resources_in(session.options),
+            "walltime_minutes": minutes,
+            "exchange_path": f"/hub{EXCHANGE_PATH}",
+            "clock": jobs.clock,
+            **site.batchspawner,
+        }
+
+    return SiteBackend(
+        asks=jobs,
+        child_class=child_class(site.dialect),
+        child_arguments=arguments,
+        handover_seconds=_HANDOVER_SECONDS,
+        closed=lambda: jobs.closed(in_language(site.title, name)),
+    )

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from federation.clock import Clock
 from federation.database import Database
+from federation.errors import Failure
 from quota.ledger import Ledger
 from spawners.admission import Admission
 from spawners.adoption import OpenAttempts
 from spawners.backends.base import Backend
 from spawners.backends.child import Child
-from spawners.sessions import Sessions
+from spawners.sessions import Session, Sessions
 
 __all__ = ["Context", "SiteBackend"]
 
@@ -26,15 +27,21 @@ class SiteBackend:
     child_class
         A JupyterHub spawner for one session.
     child_arguments
-        What its constructor needs beside what every child gets, for an environment.
+        What its constructor needs beside what every child gets, for an attempt.
     stop_seconds
         How long an ending session may take before it is ended by force.
+    handover_seconds
+        How long it may take to hand an attempt over; one that is meant for longer belongs to a hub that died.
+    closed
+        Why the place takes nothing just now; None where it may. Blocks.
     """
 
     asks: Backend
     child_class: type[Child]
-    child_arguments: Callable[[str], Mapping[str, object]]
+    child_arguments: Callable[[Session], Mapping[str, object]]
     stop_seconds: float = 15.0
+    handover_seconds: float = 60.0
+    closed: Callable[[], Failure | None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +57,8 @@ class Context:
     backends: Mapping[str, SiteBackend]
     ask_url: str
     clock: Clock
+
+    def closed(self) -> dict[str, Failure]:
+        """The places that take nothing just now, and why. Blocks."""
+        found = {name: backend.closed() for name, backend in self.backends.items()}
+        return {name: failure for name, failure in found.items() if failure is not None}

@@ -39,6 +39,8 @@ def close(
     if seen is not observation:
         detail = _NOTHING_LEFT
     reason = EndReason.FAILED if session.ready_at is None else EndReason.EXITED
+    if seen.walltime_over and session.ready_at is not None:
+        reason = EndReason.WALLTIME
     sessions.ending(session.attempt, reason, detail)
     sessions.ended(session.attempt, started_at=started_at, ended_at=ended_at)
     return answer
@@ -50,7 +52,10 @@ def settle(attempt: str, seen: Observation, *, ledger: Ledger, clock: Clock) -> 
         if seen.started_at is None:
             return ledger.release(attempt, reason=source_of(seen))
         ended_at = max(seen.ended_at or clock(), seen.started_at)
-        return ledger.settle(attempt, started_at=seen.started_at, ended_at=ended_at, source=source_of(seen))
+        return ledger.settle(
+            attempt, started_at=seen.started_at, ended_at=ended_at, source=source_of(seen),
+            earlier_runs=seen.earlier_runs,
+        )  # fmt: skip
     except HoldUnknown:
         return None
 
@@ -59,7 +64,7 @@ def source_of(seen: Observation) -> str:
     """Whose times an end is charged by."""
     if seen.started_at is None:
         return "never ran"
-    return "last seen" if seen.estimated else "launcher"
+    return "last seen" if seen.estimated else seen.source
 
 
 def _with_last_sight(session: Session, seen: Observation) -> Observation:

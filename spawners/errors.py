@@ -9,6 +9,11 @@ __all__ = [
     "OPTION_UNKNOWN",
     "PERSON_UNKNOWN",
     "PLACE_BROKEN",
+    "QUEUE_TOO_LONG",
+    "SITE_AWAY",
+    "SITE_DRAINED",
+    "SITE_REFUSED",
+    "SITE_SILENT",
 ]
 
 
@@ -58,4 +63,41 @@ PLACE_BROKEN = Problem(
     status=503,
     text=_("{site} could not start the session; the fault is on our side."),
     advice=_("Nothing was charged. Try another place, or tell support."),
+)
+
+SITE_AWAY = Problem(
+    code="site-away",
+    status=503,
+    text=_("{site} does not answer at the moment, so no session was handed to it."),
+    advice=_("Nothing was charged. Choose another site, or try again in a few minutes."),
+)
+
+SITE_DRAINED = Problem(
+    code="site-drained",
+    status=503,
+    text=_("{site} takes no new sessions at the moment; the site has decided so."),
+    advice=_("Choose another site, or try again later."),
+)
+
+SITE_REFUSED = Problem(
+    code="site-refused",
+    status=502,
+    text=_("{site} did not take the session. It says: {why} ({code})."),
+    advice=_("Nothing was charged. Ask for less, choose another site, or tell support."),
+)
+
+SITE_SILENT = Problem(
+    code="site-silent",
+    status=504,
+    text=_("{site} was handed the session and did not answer whether it has it. If it has, it is ended there."),
+    advice=_("You are charged only if it ran. Try again in a few minutes."),
+)
+
+QUEUE_TOO_LONG = Problem(
+    code="queue-too-long",
+    status=504,
+    text=_("The session waited for {hours} hours in the queue of {site}, and was taken out of it."),
+    advice=_(
+        "Nothing was charged. Ask for less, for another partition or site, or try again when there is less to do."
+    ),
 )

@@ -13,7 +13,7 @@ from spawners.errors import OPTION_INVALID, OPTION_UNKNOWN
 from vetting.placement import Wish
 from vetting.resources import Resources
 
-__all__ = ["ANY_SITE", "from_form", "to_options", "to_wish"]
+__all__ = ["ANY_SITE", "from_form", "resources_in", "to_options", "to_wish"]
 
 ANY_SITE = "auto"
 """The site to name when the federation may choose."""
@@ -55,15 +55,19 @@ def to_wish(
         if key not in _KNOWN:
             raise Failure(OPTION_UNKNOWN, {"option": _shown(key), "known": ", ".join(_KNOWN)})
     site = _one_of("site", options.get("site", ANY_SITE), [ANY_SITE, *sites])
+    resources: dict[str, Any] = {name: _number(name, options[name]) for name in _NUMBERS if name in options}
+    resources |= {name: _name(name, options[name]) for name in _NAMES if name in options}
     return Wish(
         flavour=_one_of("flavour", options.get("flavour", next(iter(flavours))), flavours),
         environment=_one_of("environment", options.get("environment", next(iter(environments))), environments),
         site=None if site == ANY_SITE else site,
-        resources=Resources(
-            **{name: _number(name, options[name]) for name in _NUMBERS if name in options},
-            **{name: _name(name, options[name]) for name in _NAMES if name in options},
-        ),
+        resources=Resources(**resources),
     )
+
+
+def resources_in(options: Mapping[str, Any]) -> Resources:
+    """What options that were checked before ask of a batch system."""
+    return Resources(**{name: options[name] for name in (*_NUMBERS, *_NAMES) if name in options})
 
 
 def to_options(wish: Wish) -> dict[str, Any]:

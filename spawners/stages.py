@@ -15,6 +15,7 @@ class Stage(Enum):
     ASKING = (5, _("Asking whether your quota covers it."))
     ADMITTED = (10, _("Your quota covers it; the place for your session is being chosen."))
     SUBMITTING = (25, _("The session is handed to the place that runs it."))
+    QUEUED = (35, _("The session waits in the queue of the batch system."))
     STARTING = (45, _("The session is starting."))
     ADOPTING = (60, _("The service was restarted; your session is being taken up again."))
     CONNECTING = (75, _("The session runs; waiting until JupyterLab answers."))

@@ -7,18 +7,16 @@ the hub. Production mode refuses local sites.
 import asyncio
 import os
 import shutil
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from jupyterhub.spawner import SimpleLocalProcessSpawner
-from jupyterhub.utils import url_path_join
 from traitlets import Instance, Integer, Unicode
 
 from federation.errors import Failure
 from spawners.backends.base import Life, Observation
 from spawners.backends.child import Child
 from spawners.backends.local_process import LocalProcesses
+from spawners.backends.probing import answers
 from spawners.errors import ENDED_BEFORE_ANSWER, NO_ANSWER_IN_TIME, PLACE_BROKEN
 from spawners.stages import Stage
 from spawners.tables import SessionState
@@ -27,7 +25,6 @@ __all__ = ["LocalSpawner"]
 
 _LOG_CHARACTERS = 400
 _LOOK_SECONDS = 0.1
-_ANSWER_SECONDS = 2.0
 
 
 class LocalSpawner(Child, SimpleLocalProcessSpawner):  # type: ignore[misc]  # jupyterhub has no types
@@ -67,7 +64,7 @@ class LocalSpawner(Child, SimpleLocalProcessSpawner):  # type: ignore[misc]  # j
                 raise await self._ended_early(seen)
             if address is None:
                 address = await asyncio.to_thread(self._find, seen)
-            if address is not None and await asyncio.to_thread(self._answers, address):
+            if address is not None and await asyncio.to_thread(answers, address, self.server.base_url):
                 await asyncio.to_thread(self.sessions.answered, attempt)
                 return f"http://{address[0]}:{address[1]}"
             await asyncio.sleep(_LOOK_SECONDS)
@@ -111,16 +108,6 @@ class LocalSpawner(Child, SimpleLocalProcessSpawner):  # type: ignore[misc]  # j
                 self.ledger.started(self.session.attempt, started_at=seen.started_at)
             self.sessions.located(self.session.attempt, host=address[0], port=address[1], started_at=seen.started_at)
         return address
-
-    def _answers(self, address: tuple[str, int]) -> bool:
-        connection = HTTPConnection(*address, timeout=_ANSWER_SECONDS)
-        try:
-            connection.request("GET", url_path_join(self.server.base_url, "api"))
-            return connection.getresponse().status < HTTPStatus.INTERNAL_SERVER_ERROR
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
 
     async def _ended_early(self, seen: Observation) -> Failure:
         log = await asyncio.to_thread(self.processes.log_tail, self.session.attempt, _LOG_CHARACTERS)

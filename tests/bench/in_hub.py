@@ -22,7 +22,7 @@ from spawners.backends.base import Life, Observation
 from spawners.backends.local import LocalSpawner
 from spawners.backends.local_process import LocalProcesses
 from spawners.federated import FederatedSpawner
-from spawners.sessions import Sessions
+from spawners.sessions import Session, Sessions
 
 __all__ = ["STUB_SITE", "configure_measured"]
 
@@ -82,8 +82,8 @@ def _put_stubs() -> None:
     real = context.backends[STUB_SITE]
     stubs = StubProcesses(real.asks, int(os.environ["NBFED_BENCH_STUB_PORT"]), context.sessions)
 
-    def arguments(environment: str) -> Mapping[str, object]:
-        return {**real.child_arguments(environment), "processes": stubs}
+    def arguments(session: Session) -> Mapping[str, object]:
+        return {**real.child_arguments(session), "processes": stubs}
 
     backends = {**context.backends, STUB_SITE: replace(real, asks=stubs, child_arguments=arguments)}
     FederatedSpawner.context = replace(context, backends=backends)
