@@ -8,6 +8,8 @@ change state when a test says so. Faults are scripted by verb.
 import contextlib
 import json
 import os
+import pwd
+import shutil
 import signal
 import socketserver
 import subprocess
@@ -165,7 +167,7 @@ class BatchSystem:
         with (folder / "job.log").open("ab") as log:
             job.process = subprocess.Popen(
                 ["/bin/bash", "-s"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
-                cwd=self.home,
+                cwd=self.home, **_as_nobody(),
                 env={"HOME": str(self.home), "PATH": "/usr/bin:/bin", "SLURMD_NODENAME": NODE, "USER": job.account},
             )  # fmt: skip
             assert job.process.stdin is not None
@@ -226,6 +228,7 @@ class BatchSystem:
                 folder = self.home / SESSIONS_FOLDER / job.attempt
                 folder.mkdir(parents=True)
                 (folder / "secret").write_text(job.secret)
+                _give(self.home)
             if not self.held:
                 self.begin(job.attempt)
         job = self.jobs[body["attempt"]]
@@ -275,6 +278,21 @@ class BatchSystem:
 
     def _sites(self, attempt: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"hpc": {"state": self.site_state}}
+
+
+def _as_nobody() -> dict[str, Any]:
+    """The single-user server does not run as root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _give(folder: Path) -> None:
+    """To the account of the sessions."""
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            shutil.chown(path, "nobody")
 
 
 class _Handler(BaseHTTPRequestHandler):
