@@ -78,9 +78,9 @@ class HomeHandler(Page):
             if spawner.ready:
                 await spawner.poll_and_notify()  # a session that died is noticed before the page is made
         active = {name: last_activity(spawner) for name, spawner in user.spawners.items() if spawner.active}
-        view = await self.look(self.views.home, user.name, user.url, {}, active)
         stages = {name: spawner.stage.text for name, spawner in user.spawners.items() if spawner.pending in _COMING}
-        self.finish(await self.render_template("home.html", view=view, form=view.form, error_html="", stages=stages))
+        view = await self.look(self.views.home, user.name, user.url, {}, active, stages)
+        self.finish(await self.render_template("home.html", view=view, form=view.form, error_html=""))
 
 
 class StartHandler(Page):

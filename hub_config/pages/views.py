@@ -4,7 +4,7 @@ Amounts are turned into unit-hours and texts here, so that templates only arrang
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import floor
 from types import MappingProxyType
@@ -99,6 +99,7 @@ class RunningView:
     stop_at: datetime | None = None
     may_keep: bool = False
     why_not_elsewhere: list[str] = field(default_factory=list)
+    stage: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +141,12 @@ class Views:
         user_url: str,
         typed: dict[str, str],
         active: Mapping[str, datetime | None] = MappingProxyType({}),
+        stages: Mapping[str, str] = MappingProxyType({}),
     ) -> HomeView:
         """The home page; gives this period's default quota if it was not given yet.
 
-        `active` has the names of the servers that the hub counts as active, with their last activity.
+        `active` has the names of the servers that the hub counts as active, with their last activity; `stages` what is
+        said of those that start.
         """
         house = self._house
         person = house.admission.person(user_name)
@@ -158,7 +161,12 @@ class Views:
             name=person.facts.name or person.user_name,
             quota=quota,
             pools=pools,
-            running=[self._running(s, lines.get(s.attempt), user_url, now, active) for s in running],
+            running=[
+                replace(
+                    self._running(s, lines.get(s.attempt), user_url, now, active), stage=stages.get(s.server.name, "")
+                )
+                for s in running
+            ],
             ended=[self._ended(s, lines.get(s.attempt)) for s in ended],
             form=start_form(house, person, accounts, typed),
         )

@@ -58,8 +58,11 @@ def test_why_a_session_is_not_elsewhere_is_told_in_the_reader_s_language() -> No
         {"site": "gone", "code": "site-not-open", "figures": {"site": "A site of before"}},
         {"site": "here", "code": "a-code-of-before", "figures": {}},
     ]
-    with use_language("es"):
+    use_language("es")
+    try:
         spanish = why_not_elsewhere(kept, SITES)
+    finally:
+        use_language("en")
     english = why_not_elsewhere(kept, SITES)
     assert english == [
         "Here takes no sessions at the moment: it is not certified.",

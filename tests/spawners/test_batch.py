@@ -34,6 +34,8 @@ from spawners.upkeep import Decision
 from tests.support.books import MINUTE, START, discrepancies, units
 from tests.support.fakes import HUB, Installation
 from tests.support.gateway import BatchSystem, serving
+from vetting import mappings
+from vetting.mappings import Event
 from vetting.placement import Wish
 from vetting.resources import Resources
 
@@ -103,7 +105,19 @@ def place(database: Database) -> Iterator[Place]:
 
 @pytest.fixture
 def ana(place: Place) -> Any:
-    return place.house.member()
+    """Somebody whom the site accepted."""
+    person = place.house.member()
+    map_to(place.house, person, Event.ACCEPT)
+    return person
+
+
+def map_to(house: Installation, person: Any, event: Event) -> None:
+    """Something happens to a person's mapping at the site."""
+    with house.database.write() as connection:
+        parts = {"person_id": person.id, "site": "hpc", "by": "test", "now": house.clock()}
+        if event is Event.ACCEPT:
+            mappings.ask(connection, account=person.subject, **parts)
+        mappings.change(connection, event=event, **parts)
 
 
 # --- from submission to the end -----------------------------------------------------------------------------------
@@ -366,9 +380,13 @@ def test_a_walltime_is_never_renewed_and_the_scheduler_ends_it(place: Place, ana
     assert place.house.again(session).end_reason is EndReason.WALLTIME
 
 
-def test_who_may_not_use_it_any_more_is_stopped_within_half_a_lease(place: Place, ana: Any) -> None:
+@pytest.mark.parametrize("what", ["community", "mapping"])
+def test_who_may_not_use_it_any_more_is_stopped_within_half_a_lease(place: Place, ana: Any, what: str) -> None:
     session, upkeep = run(place, ana), place.house.upkeep()
-    place.house.books.person("ana", memberships=())
+    if what == "mapping":
+        map_to(place.house, ana, Event.END)
+    else:
+        place.house.books.person("ana", memberships=())
     passing(place, session, 23, upkeep)
     assert place.house.again(session).end_reason is EndReason.ACCESS
 
