@@ -16,7 +16,7 @@ from federation.leader import leadership
 from federation.settings import BatchSite, LocalSite, in_language
 from federation.state import StateFolder
 from federation.worker import Job, Worker
-from hub_config.settings import Settings
+from hub_config.settings import Settings, SettingsError
 from quota import rates
 from quota.ledger import Ledger
 from spawners.admission import Admission, Policy
@@ -263,6 +263,13 @@ def _local(settings: Settings, name: str, site: LocalSite, clock: Clock) -> Site
 
 
 def _batch(settings: Settings, name: str, site: BatchSite, jobs: BatchJobs, database: Database) -> SiteBackend:
+    child = child_class(site.dialect)
+    unknown = sorted(set(site.batchspawner) - set(child.class_trait_names()))
+    if unknown:
+        raise SettingsError(
+            f"{settings.file}: sites.{name}.batchspawner: batchspawner has no {', '.join(unknown)} for {site.dialect}"
+        )
+
     def minutes(attempt: str) -> int:
         with database.read() as connection:
             return reserved_minutes(connection, attempt)
@@ -284,7 +291,7 @@ def _batch(settings: Settings, name: str, site: BatchSite, jobs: BatchJobs, data
 
     return SiteBackend(
         asks=jobs,
-        child_class=child_class(site.dialect),
+        child_class=child,
         child_arguments=arguments,
         handover_seconds=_HANDOVER_SECONDS,
         closed=lambda: jobs.closed(in_language(site.title, name)),

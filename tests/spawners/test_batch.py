@@ -1,8 +1,6 @@
 """The batch backend against a gateway of the contract: what is found, what is ended, and what is kept when nobody knows."""
 
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from shutil import copy
@@ -15,91 +13,32 @@ from hypothesis import strategies as st
 
 from federation.database import Database
 from federation.ids import new_id
-from federation.settings import BatchSite
 from quota.answers import Denied
-from quota.settings import DefaultGrant
 from spawners.backends.base import Life
 from spawners.backends.batch import BatchJobs
-from spawners.context import SiteBackend
-from spawners.ending import close
 from spawners.errors import SITE_AWAY, SITE_DRAINED
 from spawners.gateway.answers import GatewayAway, GatewayRefused
 from spawners.gateway.client import GatewayClient
-from spawners.gateway.protocol import Resources as Wanted
 from spawners.launcher import address_proof
 from spawners.leases import reserved_minutes
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from spawners.upkeep import Decision
+from tests.support.batch import SECRET, Place, batch_place, map_to
 from tests.support.books import MINUTE, START, discrepancies, units
-from tests.support.fakes import HUB, Installation
-from tests.support.gateway import BatchSystem, serving
-from vetting import mappings
+from tests.support.fakes import HUB
 from vetting.mappings import Event
 from vetting.placement import Wish
 from vetting.resources import Resources
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
-SECRET = "5ec7e7" * 8
-DEFAULTS = {"T1": DefaultGrant(amount_hours=10, period="month", sessions=5, flavours=["small"])}
-WANTED = Wanted(cpus=1, memory_mib=2048, minutes=60)
-
-
-def hpc(**changes: Any) -> BatchSite:
-    content = {
-        "kind": "batch", "title": "HPC Andes", "flavours": ["small", "medium"], "dialect": "slurm", "nodes": ["c1"],
-        "login": {"host": "x", "host_key_file": "x"}, "ports": "20000-29999", "walltime_hours": 4,
-    }  # fmt: skip
-    return BatchSite.model_validate({**content, **changes})
-
-
-@dataclass
-class Place:
-    """An installation whose only site is a batch system, and that system."""
-
-    house: Installation
-    system: BatchSystem
-    jobs: BatchJobs
-
-    def intend(self, person: Any, server: str = "") -> Session:
-        return self.house.sessions.intend(
-            attempt=new_id(), server=Server(HUB, person.user_name, server), person_id=person.id, site="hpc",
-            flavour="small", environment="python", options={}, secret_hash=hashlib.sha256(SECRET.encode()).hexdigest(),
-            account="ana",
-        )  # fmt: skip
-
-    def reserve(self, session: Session, person: Any, **resources: Any) -> Any:
-        wish = Wish(flavour="small", environment="python", resources=Resources(**resources))
-        return self.house.admission.reserve(session.attempt, person, session.server, wish, "hpc")
-
-    def submit(self, person: Any, **resources: Any) -> Session:
-        """A job that waits, one hour long unless told otherwise."""
-        session = self.intend(person)
-        self.reserve(session, person, **{"walltime_minutes": 60, **resources})
-        self.hand_over(session)
-        self.house.servers.servers[session.server] = None
-        return self.house.again(session)
-
-    def hand_over(self, session: Session) -> None:
-        self.jobs.submit(session, secret=SECRET, script="#!/bin/bash\n", resources=WANTED)
-
-    def close(self, session: Session) -> None:
-        house = self.house
-        close(
-            house.again(session), self.jobs.observe(session.attempt), sessions=house.sessions, ledger=house.ledger,
-            clock=house.clock,
-        )  # fmt: skip
 
 
 @pytest.fixture
 def place(database: Database) -> Iterator[Place]:
-    house = Installation(database, sites={"hpc": hpc()}, defaults=DEFAULTS)
-    with serving(held=True, clock=lambda: house.clock().timestamp()) as system:
-        jobs = BatchJobs("hpc", system.client(), house.sessions, house.clock)
-        house.more_backends = {
-            "hpc": SiteBackend(asks=jobs, child_class=object, child_arguments=lambda _: {}, stop_seconds=1)  # type: ignore[arg-type]
-        }
-        yield Place(house, system, jobs)
+    """Its books add up at the end of the test."""
+    with batch_place(database) as made:
+        yield made
     assert discrepancies(database) == []
 
 
@@ -109,15 +48,6 @@ def ana(place: Place) -> Any:
     person = place.house.member()
     map_to(place.house, person, Event.ACCEPT)
     return person
-
-
-def map_to(house: Installation, person: Any, event: Event) -> None:
-    """Something happens to a person's mapping at the site."""
-    with house.database.write() as connection:
-        parts = {"person_id": person.id, "site": "hpc", "by": "test", "now": house.clock()}
-        if event is Event.ACCEPT:
-            mappings.ask(connection, account=person.subject, **parts)
-        mappings.change(connection, event=event, **parts)
 
 
 # --- from submission to the end -----------------------------------------------------------------------------------
@@ -436,13 +366,8 @@ def test_whatever_happens_in_whatever_order_the_charge_is_the_sum_of_the_schedul
 
 
 def _history(database: Database, steps: list[str]) -> None:
-    house = Installation(database, sites={"hpc": hpc()}, defaults=DEFAULTS)
-    with serving(held=True, clock=lambda: house.clock().timestamp()) as system:
-        jobs = BatchJobs("hpc", system.client(), house.sessions, house.clock)
-        place = Place(house, system, jobs)
-        house.more_backends = {
-            "hpc": SiteBackend(asks=jobs, child_class=object, child_arguments=lambda _: {}, stop_seconds=0)  # type: ignore[arg-type]
-        }
+    with batch_place(database, stop_seconds=0) as place:
+        house, system = place.house, place.system
         session, upkeep = place.submit(house.member()), house.upkeep()
         job, servers = system.jobs[session.attempt], house.servers.servers
         actions: dict[str, Callable[[], object]] = {
