@@ -105,7 +105,7 @@ def complete(script: str, attempt: str) -> str:
     Raises
     ------
     BadScript
-        If it is no script for a shell, or has directives.
+        If it is no script for a shell, has directives, or does not start the launcher.
     """
     first, _, rest = script.partition("\n")
     if not _SHELL.fullmatch(first.rstrip()):
@@ -115,6 +115,8 @@ def complete(script: str, attempt: str) -> str:
         raise BadScript(
             f"the script has a directive ({directive[0].strip()}); what jobs get is the site's gate's matter"
         )
+    if f"{_folder(attempt)}/launcher.py" not in script:
+        raise BadScript("the script does not start the session: its template has no {{cmd}}")
     launcher = LAUNCHER.read_text(encoding="utf-8")
     return f"{first}\ncat > \"{_folder(attempt)}/launcher.py\" <<'{_END_OF_FILE}'\n{launcher}{_END_OF_FILE}\n{rest}"
 

@@ -228,6 +228,7 @@ async def test_what_may_be_there_goes_nowhere_else(place: Place, ana: Any) -> No
     [
         pytest.param({"batchspawner": {"batch_script": "#!/bin/bash\n#SBATCH --uid=0\n{{cmd}}\n"}}, id="directive"),
         pytest.param({"batchspawner": {"batch_script": "{{cmd}}\n"}}, id="no-shell"),
+        pytest.param({"batchspawner": {"batch_script": "#!/bin/sh\ntrue {{nprocs}}\n"}}, id="no-command"),
     ],
 )
 @pytest.mark.asyncio

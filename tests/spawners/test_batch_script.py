@@ -33,6 +33,9 @@ def start(**changes: Any) -> Start:
 
 
 def rendered(cmd: str, prologue: str = "", epilogue: str = "", srun: str = "") -> str:
+    """By our template; a command that is none of the launcher says so behind a #."""
+    if "launcher.py" not in cmd:
+        cmd += f" # $HOME/.nbfed/sessions/{ATTEMPT}/launcher.py"
     return complete(Template(TEMPLATE).render(cmd=cmd, prologue=prologue, epilogue=epilogue, srun=srun), ATTEMPT)
 
 
@@ -113,8 +116,14 @@ def test_a_site_whose_nodes_names_lead_to_loopback_listens_everywhere() -> None:
     ],
 )
 def test_a_script_with_directives_or_without_a_shell_is_refused(script: str) -> None:
+    line = command(start(), site(), BatchEnvironment(path="/x"))
     with pytest.raises(BadScript):
-        complete(script, ATTEMPT)
+        complete(f"{script}{line}\n", ATTEMPT)
+
+
+def test_a_script_that_starts_no_session_is_refused() -> None:
+    with pytest.raises(BadScript, match="cmd"):
+        complete("#!/bin/bash\ntrue\n", ATTEMPT)
 
 
 def test_a_script_is_one_that_the_gate_takes() -> None:
