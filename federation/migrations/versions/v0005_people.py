@@ -6,7 +6,7 @@ from alembic import op
 from federation.database import Moment
 from federation.migrations.triggers import close_holes, forbid_changes
 
-revision = "0006"
+revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
