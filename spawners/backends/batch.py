@@ -20,7 +20,7 @@ from spawners.backends.batch_rows import of_history, of_view
 from spawners.backends.session_files import printable_tail, proof_holds
 from spawners.errors import SITE_AWAY
 from spawners.gateway.answers import GatewayError, JobView
-from spawners.gateway.protocol import HistoryRow, JobName, JobState, Resources
+from spawners.gateway.protocol import HistoryRow, JobName, JobState, Resources, Row
 from spawners.sessions import Session, Sessions
 
 __all__ = ["BatchJobs"]
@@ -94,12 +94,23 @@ class BatchJobs:
         return self.gateway.open_forward(self.site, attempt, node=said.node, port=said.port)
 
     def living(self) -> Collection[str]:
-        """The attempts that wait or run there, as far as the site's last answer goes. Never raises."""
+        """The attempts that wait or run there, as far as the site's last answer goes. Never raises.
+
+        That answer may be older than an end that we know of: of an attempt that is closed the history is asked.
+        """
         try:
             rows = self.gateway.jobs(self.site).jobs
-        except GatewayError:
+            return [row.attempt for row in rows if row.state is not JobState.ENDED and not self._is_over(row)]
+        except (GatewayError, DatabaseUnavailable):
             return []
-        return [row.attempt for row in rows if row.state is not JobState.ENDED]
+
+    def _is_over(self, row: Row) -> bool:
+        session = self._sessions.get(row.attempt)
+        if session is None or session.ended_at is None:
+            return False
+        name = JobName(job=row.job, attempt=row.attempt, account=row.account)
+        past = self.gateway.history(self.site, [name])
+        return any(one.job == row.job and one.state is JobState.ENDED for one in past)
 
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:
         """Cancel the job, and look for up to so long whether it is over: the scheduler itself asks politely first.

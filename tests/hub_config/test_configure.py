@@ -1,6 +1,7 @@
 """The hub's configuration: what the architecture asks of JupyterHub is set, and JupyterHub knows every name of it."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,15 @@ def test_each_site_of_a_kind_that_this_version_runs_on_is_a_place_in_the_order_o
     assert made.admission.policy.renews("here")
     assert not made.admission.policy.renews("hpc")
     made.database.dispose()
+
+
+def test_a_start_may_take_longer_than_the_longest_queue(make_settings: MakeSettings, tables: Path) -> None:
+    settings = make_settings(sites={"hpc": {**HPC, "queue_hours": 240}})
+    shutil.copy(tables, settings.state.federation_database)
+    configured = Config()
+    configure(configured, settings)
+    assert configured.Spawner.start_timeout > 241 * 3600
+    FederatedSpawner.context.database.dispose()
 
 
 def test_a_trait_that_batchspawner_does_not_have_stops_the_start(make_settings: MakeSettings) -> None:

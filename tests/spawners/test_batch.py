@@ -275,6 +275,20 @@ def test_a_job_that_belongs_to_no_open_attempt_is_ended(place: Place, ana: Any) 
     assert place.system.jobs[session.attempt].state == "ended"
 
 
+def test_an_answer_that_is_older_than_an_end_makes_no_stray_of_it(place: Place, ana: Any) -> None:
+    session = place.submit(ana)
+    place.system.begin(session.attempt)
+    place.house.clock.move(MINUTE)
+    place.system.stop_asking()
+    place.system.finish(session.attempt)
+    place.close(session)
+    assert list(place.jobs.living()) == []
+    place.house.reconciler().run_once()
+    assert "cancel" not in place.system.asked
+    place.system.faults["history"] = ["away"]
+    assert list(place.jobs.living()) == []
+
+
 # --- the worker's rounds ------------------------------------------------------------------------------------------
 
 
