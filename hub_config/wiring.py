@@ -12,6 +12,7 @@ from sqlalchemy import text
 from federation import terms
 from federation.clock import Clock
 from federation.database import Database
+from federation.errors import Failure
 from federation.leader import leadership
 from federation.settings import BatchSite, LocalSite, in_language
 from federation.state import StateFolder
@@ -127,7 +128,7 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
         snapshot=timedelta(hours=yaml.identity.snapshot_hours),
     )
     kinds = {yaml.sites[name].kind for name in backends}
-    admission = Admission(database, ledger, policy, kinds, clock)
+    admission = Admission(database, ledger, policy, kinds, clock, lambda: _closed(backends))
     return House(
         settings=settings,
         clock=clock,
@@ -240,6 +241,12 @@ def _backends(settings: Settings, clock: Clock, sessions: Sessions, database: Da
             for name, site in batch.items()
         }
     return {name: backends[name] for name in sites if name in backends}
+
+
+def _closed(backends: Mapping[str, SiteBackend]) -> dict[str, Failure]:
+    """The places that take nothing just now, and why."""
+    found = {name: backend.closed() for name, backend in backends.items()}
+    return {name: failure for name, failure in found.items() if failure is not None}
 
 
 def _local(settings: Settings, name: str, site: LocalSite, clock: Clock) -> SiteBackend:

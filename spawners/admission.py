@@ -4,7 +4,7 @@ Identity -> tier -> place -> quota. Refusals are `Failure`s of the catalogue; an
 costs something fails closed.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -100,15 +100,28 @@ class Policy:
 
 
 class Admission:
-    """Asks the rules and the books. All calls block; the hub makes them in threads."""
+    """Asks the rules and the books. All calls block; the hub makes them in threads.
+
+    Parameters
+    ----------
+    closed
+        Says which sites take nothing just now, and why.
+    """
 
     def __init__(
-        self, database: Database, ledger: Ledger, policy: Policy, kinds: Collection[str], clock: Clock = system_clock
+        self,
+        database: Database,
+        ledger: Ledger,
+        policy: Policy,
+        kinds: Collection[str],
+        clock: Clock = system_clock,
+        closed: Callable[[], Mapping[str, Failure]] = dict,
     ) -> None:
         self._database = database
         self._ledger = ledger
         self._kinds = kinds
         self._clock = clock
+        self.closed = closed
         self.policy = policy
 
     def person(self, user_name: str) -> Person:
@@ -170,7 +183,7 @@ class Admission:
         return choose(self.options(person, wish), wish)
 
     def options(self, person: Person, wish: Wish, away: Mapping[str, Failure] | None = None) -> list[Option]:
-        """All places for a wish, each with why or why not. `away` says of some that they take nothing just now, and why.
+        """All places for a wish, each with why or why not. `away` are those that refused this very start, and why.
 
         Raises
         ------
@@ -186,7 +199,7 @@ class Admission:
             sites=policy.sites,
             kinds=self._kinds,
             now=self._clock(),
-            away=away,
+            away={**self.closed(), **(away or {})},
         )
 
     def account_at(self, person: Person, site: str) -> str | None:

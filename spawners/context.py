@@ -57,8 +57,3 @@ class Context:
     backends: Mapping[str, SiteBackend]
     ask_url: str
     clock: Clock
-
-    def closed(self) -> dict[str, Failure]:
-        """The places that take nothing just now, and why. Blocks."""
-        found = {name: backend.closed() for name, backend in self.backends.items()}
-        return {name: failure for name, failure in found.items() if failure is not None}

@@ -303,7 +303,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             if taken_up is not None:
                 return taken_up
             self._end_now(previous)
-        options = context.admission.options(person, wish, {**context.closed(), **away})
+        options = context.admission.options(person, wish, away)
         site = choose(options, wish)
         attempt, self._secret = new_id(), secrets.token_urlsafe(32)
         try:

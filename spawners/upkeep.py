@@ -121,9 +121,8 @@ class HubServers(Protocol):
 def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
     """What one session needs. Ended first, then a stop that is under way, then reasons to stop, then the lease."""
     session, seen = situation.session, situation.seen
-    patience = max(rules.intent_patience, situation.handover)
-    if session.state is SessionState.INTENT and now - session.created_at < patience:
-        return Decision.WAIT  # the hub is just handing it over
+    if session.state is SessionState.INTENT and _is_being_handed_over(situation, rules, now):
+        return Decision.WAIT
     if seen.life is Life.ENDED:
         return Decision.CLOSE
     if seen.life is Life.UNKNOWN:
@@ -140,6 +139,14 @@ def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
     if not situation.renews:
         return _of_a_walltime(situation, situation.lease_until, rules, now)
     return Decision.RENEW if now > renewal_from(situation.lease_until, rules.lease) else Decision.WAIT
+
+
+def _is_being_handed_over(situation: Situation, rules: Rules, now: datetime) -> bool:
+    """Whether the hub may be at it. Where that takes long, a job that is there while its hub is not says that it died."""
+    found = situation.seen.life in (Life.PENDING, Life.RUNNING) and situation.hub_has_it is False
+    if found and not situation.renews:
+        return False
+    return now - situation.session.created_at < max(rules.intent_patience, situation.handover)
 
 
 def _of_a_hub_without_it(situation: Situation, rules: Rules, now: datetime) -> Decision | None:

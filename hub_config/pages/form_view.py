@@ -93,9 +93,15 @@ def start_form(house: House, person: Person, accounts: Mapping[Owner, Standing],
         for name, e in policy.environments.items()
         if any(getattr(e, policy.sites[site].kind) is not None for site in house.backends)
     ]
-    flavours = [_choice(house, name, person, accounts, eligibility, environments) for name in policy.flavours]
+    away = admission.closed()
+    flavours = [_choice(house, name, person, accounts, eligibility, environments, away) for name in policy.flavours]
     sites = [
-        Choice(name=name, title=in_language(policy.sites[name].title), text=in_language(policy.sites[name].files))
+        Choice(
+            name=name,
+            title=in_language(policy.sites[name].title),
+            text=in_language(policy.sites[name].files),
+            why_not=away[name].message if name in away else "",
+        )
         for name in house.backends
     ]
     if len(sites) > 1:
@@ -136,6 +142,7 @@ def _choice(
     accounts: Mapping[Owner, Standing],
     eligibility: Eligibility,
     environments: list[Choice],
+    away: Mapping[str, Failure],
 ) -> Choice:
     policy = house.admission.policy
     flavour = policy.flavours[name]
@@ -150,6 +157,7 @@ def _choice(
             sites=policy.sites,
             kinds={policy.sites[site].kind for site in house.backends},
             now=house.clock(),
+            away=away,
         )
     ]
     refusals = [option.why_not for option in options if option.why_not is not None]

@@ -8,7 +8,6 @@ cannot be asked is `UNKNOWN`, which keeps everything.
 import logging
 import time
 from collections.abc import Collection
-from datetime import timedelta
 
 from federation.clock import Clock
 from federation.database import DatabaseUnavailable
@@ -147,8 +146,8 @@ class BatchJobs:
         if row is None:
             return gone
         session = self._sessions.get(attempt)
-        submitted_at = session.submitted_at if session else None
-        passed: timedelta | None = self.clock() - submitted_at if submitted_at else None
+        # Not since its submission: of a job whose id was learned late, that is when it was learned.
+        passed = self.clock() - session.created_at if session else None
         return of_history(row, passed=passed, at=gone.at)
 
     def _past(self, attempt: str, view: JobView | None) -> HistoryRow | None:

@@ -33,6 +33,7 @@ from spawners.errors import (
     SITE_SILENT,
 )
 from spawners.gateway.answers import GatewayAway, GatewayError
+from spawners.gateway.protocol import ErrorCode
 from spawners.gateway.protocol import Resources as Wanted
 from spawners.stages import Stage
 from spawners.tables import SessionState
@@ -137,21 +138,24 @@ class BatchChild(Child):
         wanted = _wanted(shape(self.resources, self.flavour, self.site), minutes)
         script = self.script(wanted)
         may_be_there = False
-        for _try in range(_SUBMIT_TRIES):
+        for left in reversed(range(_SUBMIT_TRIES)):
             try:
-                await self.in_thread(
-                    lambda: self.jobs.submit(self.session, secret=self.secret, script=script, resources=wanted)
-                )
+                await self._hand_over(script, wanted)
             except GatewayError as error:
                 self.log.warning("Attempt %s was not handed to %s: %s", self.session.attempt, self.jobs.site, error)
                 may_be_there = may_be_there or (isinstance(error, GatewayAway) and error.sent)
-                if not may_be_there and (not error.retry or isinstance(error, GatewayAway)):
+                busy = error.code == ErrorCode.BUSY  # with an earlier request of ours
+                if not may_be_there and not (busy and left):
                     raise NotSubmitted(refusal_of(error, self.site_title)) from error
             else:
                 return
             await asyncio.sleep(_SUBMIT_PAUSE_SECONDS)
-        failure = Failure(SITE_SILENT, {"site": self.site_title})
-        raise failure if may_be_there else NotSubmitted(failure)
+        raise Failure(SITE_SILENT, {"site": self.site_title})
+
+    async def _hand_over(self, script: str, wanted: Wanted) -> None:
+        await self.in_thread(
+            lambda: self.jobs.submit(self.session, secret=self.secret, script=script, resources=wanted)
+        )
 
     def script(self, wanted: Wanted) -> str:
         """The job's script. Blocks: it reads the launcher.

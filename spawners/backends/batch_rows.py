@@ -1,7 +1,7 @@
 """What a site says of a job, as an observation. Pure.
 
-The site's word decides, but only within what can be: nobody is charged for longer than has passed since the submission,
-whatever a site says. All times are the site's own, so it does not matter how its clock is set.
+The site's word decides, but only within what can be: nobody is charged for longer than has passed since the attempt was
+made, whatever a site says. All times are the site's own, so it does not matter how its clock is set.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def of_history(row: HistoryRow | Row, *, passed: timedelta | None, at: datetime 
     row
         From its history, or the last row of the queue.
     passed
-        What has passed since the submission, by our own clock; None if that is not known.
+        What has passed since the attempt was made, by our own clock; None if that is not known.
     at
         The site's clock.
     """

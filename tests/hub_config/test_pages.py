@@ -730,6 +730,14 @@ def test_what_was_asked_of_a_batch_system_is_still_there_when_the_form_comes_bac
     assert not start_form_of(fresh).select_one("#batch-choices").has_attr("open")
 
 
+def test_a_place_that_takes_nothing_just_now_cannot_be_chosen_and_says_why(templates: Environment) -> None:
+    sites = [Choice(name="here", title="Here", chosen=True), Choice(name="hpc", title="HPC", why_not="It is silent.")]
+    html = templates.get_template("home.html").render(view=HOME_VIEW, form=replace(FORM, sites=sites), error_html="")
+    form = start_form_of(html)
+    assert [option["value"] for option in form.select("#site option[disabled]")] == ["hpc"]
+    assert "It is silent." in form.get_text()
+
+
 def test_every_template_of_ours_is_rendered_here_or_is_part_of_one() -> None:
     parts = {
         "_batch_choices.html",

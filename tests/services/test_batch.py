@@ -3,20 +3,23 @@
 Behind the gateway's contract stands a batch system of this machine, which runs the jobs' scripts as real processes.
 """
 
+import contextlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from federation.persons import find_by_user_name
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from tests.services.test_session import lines_of, wait_for
-from tests.support.gateway import BatchSystem, serving
+from tests.support.batch_system import BatchSystem, serving
 from tests.support.person import Person
 from tests.support.service import Service, running_service
 from vetting import mappings
@@ -58,9 +61,11 @@ def ana(hpc: tuple[Service, BatchSystem]) -> Iterator[Person]:
     person = Person(service.base_url).sign_in("researcher")
     accept(service, person.user_name)
     system.held, system.site_state = False, "ok"
-    system.faults.clear()
+    for scripted in (system.faults, system.before, system.after):
+        scripted.clear()
     yield person
-    system.faults.clear()
+    for scripted in (system.faults, system.before, system.after):
+        scripted.clear()
     if open_attempt(service, person) is not None:
         person.api("DELETE", f"users/{person.user_name}/server")
         wait_for(lambda: open_attempt(service, person) is None, 60)
@@ -175,6 +180,62 @@ def test_a_hub_that_dies_takes_a_queued_session_up_again_and_it_waits_on(
     ana.stop()
     line = settled(service, ana, attempt)
     assert line.cost == whole_seconds_of(system.jobs[attempt]) * 1000
+
+
+@pytest.mark.parametrize(
+    ("when", "verb"),
+    [
+        pytest.param("before", "submit", id="after-the-intent"),
+        pytest.param("after", "submit", id="after-the-submission-before-its-answer"),
+        pytest.param("before", "forward", id="before-the-forward"),
+        pytest.param("after", "forward", id="after-the-forward"),
+    ],
+)
+def test_a_hub_that_is_killed_at_any_step_of_a_start_leaves_one_job_and_exact_books(
+    hpc: tuple[Service, BatchSystem], ana: Person, when: str, verb: str
+) -> None:
+    service, system = hpc
+    jobs_before, killed = set(system.jobs), threading.Event()
+
+    def kill() -> None:
+        service.kill("hub")
+        killed.set()
+
+    getattr(system, when)[verb] = kill
+    with contextlib.suppress(httpx.HTTPError):
+        ana.start(flavour="small", environment="minimal", site="hpc")
+    assert killed.wait(60)
+    service.wait_for_child("hub")
+    service.wait_until_up()
+    if (when, verb) == ("before", "submit"):
+        # Nothing was handed over, although the gateway may do it still: the person need not wait until that is known.
+        start(ana)
+    wait_for(lambda: ana.status()["state"] == "ready", 90)
+    attempt = attempt_of(service, ana)
+    ana.stop()
+    line = settled(service, ana, attempt)
+    assert line.cost == whole_seconds_of(system.jobs[attempt]) * 1000
+    wait_for(lambda: not [job for job in system.jobs.values() if job.state != "ended"], 120)
+    new = [job for name, job in system.jobs.items() if name not in jobs_before]
+    ran = {job.attempt for job in new if job.started_at is not None}
+    assert attempt in ran
+    assert len(ran) <= (2 if (when, verb) == ("before", "submit") else 1)
+    assert service.nbfed("ledger", "verify").returncode == 0
+
+
+def test_a_hub_that_is_killed_while_it_settles_charges_once(hpc: tuple[Service, BatchSystem], ana: Person) -> None:
+    service, system = hpc
+    start(ana)
+    ana.wait_until_ready()
+    attempt = attempt_of(service, ana)
+    system.before["history"] = lambda: service.kill("hub")
+    with contextlib.suppress(httpx.HTTPError):
+        ana.stop()
+    service.wait_for_child("hub")
+    service.wait_until_up()
+    line = settled(service, ana, attempt)
+    assert line.cost == whole_seconds_of(system.jobs[attempt]) * 1000
+    assert service.nbfed("ledger", "verify").returncode == 0
 
 
 def test_a_hub_that_dies_adopts_a_running_session_which_answers_throughout(

@@ -121,6 +121,21 @@ def test_a_job_whose_id_nobody_learned_is_found_by_its_attempt_and_can_be_ended(
     assert place.system.jobs[session.attempt].scheduler_state == "CANCELLED"
 
 
+def test_a_job_whose_id_was_learned_late_is_charged_from_its_start(place: Place, ana: Any) -> None:
+    session = place.intend(ana)
+    place.reserve(session, ana, walltime_minutes=60)
+    place.system.held = False
+    place.system.faults["submit"] = ["lost"]
+    with pytest.raises(GatewayAway):
+        place.hand_over(session)
+    place.house.clock.move(20 * MINUTE)
+    place.house.sessions.submitted(session.attempt, "1000")
+    place.house.clock.move(MINUTE)
+    place.system.finish(session.attempt)
+    place.close(session)
+    assert place.house.books.row(session.attempt).charged == units(21 * 60)
+
+
 def test_what_the_site_refused_is_not_there(place: Place, ana: Any) -> None:
     session = place.intend(ana)
     place.system.faults["submit"] = ["not-mapped"]

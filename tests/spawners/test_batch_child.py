@@ -184,6 +184,8 @@ async def test_a_start_that_is_taken_up_again_submits_nothing_and_first_finds_it
         pytest.param({"submit": ["away"]}, SITE_AWAY, id="site-was-not-asked"),
         pytest.param({"submit": ["drained"]}, SITE_DRAINED, id="drained"),
         pytest.param({"submit": ["not-mapped"]}, SITE_REFUSED, id="refused"),
+        pytest.param({"submit": ["busy"] * 9}, SITE_REFUSED, id="busy-again-and-again"),
+        pytest.param({"submit": ["busy", "drained"]}, SITE_DRAINED, id="busy-and-then-drained"),
     ],
 )
 @pytest.mark.asyncio
@@ -206,7 +208,7 @@ async def test_what_the_site_certainly_does_not_have_may_go_elsewhere(
 async def test_a_lost_answer_is_asked_for_again_and_is_one_job(place: Place, ana: Any) -> None:
     child = make(place)
     attempt = meant(place, ana, child)
-    place.system.faults["submit"] = ["lost", "away", "silent"]
+    place.system.faults["submit"] = ["lost", "away", "busy"]
     task = asyncio.ensure_future(child.start())
     await until(lambda: child.stage is Stage.QUEUED)
     assert list(place.system.jobs) == [attempt]

@@ -9,7 +9,7 @@ from spawners.backends.base import Life
 from spawners.gateway.answers import GatewayAway, GatewayRefused
 from spawners.gateway.client import GatewayClient
 from spawners.gateway.protocol import JobName, Resources
-from tests.support.gateway import BatchSystem, serving
+from tests.support.batch_system import BatchSystem, serving
 
 RESOURCES = Resources(cpus=1, memory_mib=512, minutes=60)
 

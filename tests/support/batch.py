@@ -16,8 +16,8 @@ from spawners.context import SiteBackend
 from spawners.ending import close
 from spawners.gateway.protocol import Resources as Wanted
 from spawners.sessions import Server, Session
+from tests.support.batch_system import BatchSystem, serving
 from tests.support.fakes import HUB, Installation
-from tests.support.gateway import BatchSystem, serving
 from vetting import mappings
 from vetting.mappings import Event
 from vetting.placement import Wish

@@ -92,6 +92,9 @@ class BatchSystem:
     jobs: dict[str, Job] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
     """Attempts that the scheduler does not have any more, and of which history knows nothing."""
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """By verb: what happens, once, when it is asked for; in `after`, when it is done and not answered."""
+    after: dict[str, Callable[[], None]] = field(default_factory=dict)
     last_poll: dict[str, Any] | None = None
     """The answer to the gateway's last question, where that is an old one."""
     forwards: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -210,6 +213,7 @@ class BatchSystem:
         """Status and content; a status of 0 is no answer at all."""
         with self.lock:
             self.asked.append(verb)
+            self._happens(self.before, verb)
             fault = self.faults[verb].pop(0) if self.faults.get(verb) else ""
             match fault:
                 case "away":
@@ -218,9 +222,15 @@ class BatchSystem:
                     return 504, {"error": "timeout", "detail": "", "retry": True}
                 case "" | "lost":
                     done = getattr(self, f"_{verb}")(attempt, body)
+                    self._happens(self.after, verb)
                     return (0, None) if fault == "lost" else (200, done)
                 case code:
                     return 409, {"error": code, "detail": "said the gate", "retry": False}
+
+    def _happens(self, when: dict[str, Callable[[], None]], verb: str) -> None:
+        what = when.pop(verb, None)
+        if what is not None:
+            what()
 
     def _submit(self, attempt: str, body: Mapping[str, Any]) -> dict[str, Any]:
         existed = body["attempt"] in self.jobs
