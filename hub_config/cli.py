@@ -23,7 +23,7 @@ from federation.commands import db, plain
 from federation.database import Database, DatabaseUnavailable
 from federation.errors import Failure
 from federation.persons import Person
-from federation.settings import BatchSite
+from federation.settings import BatchSite, Flavour
 from federation.worker_pages import application, serving
 from hub_config.person_commands import person
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
@@ -38,6 +38,7 @@ from spawners.admission import Admission
 from spawners.commands import lab_wheel, sessions
 from spawners.quota_commands import quota
 from spawners.sessions import Sessions
+from spawners.site_commands import site
 from spawners.tables import EndReason
 from vetting.commands import mapping
 from vetting.eligibility import Eligibility
@@ -129,6 +130,15 @@ class Installation:
     def forget_at_hub(self, user_name: str) -> None:
         hub_users(self.settings).forget(user_name)
 
+    @property
+    def batch_sites(self) -> Mapping[str, BatchSite]:
+        sites = self.settings.yaml.sites
+        return {name: site for name, site in sites.items() if isinstance(site, BatchSite)}
+
+    @property
+    def flavours(self) -> Mapping[str, Flavour]:
+        return self.settings.yaml.flavours
+
     def close(self) -> None:
         """Close what was opened."""
         if "_house" in vars(self):
@@ -178,7 +188,7 @@ def main(ctx: click.Context) -> None:
 
 
 for _command in (
-    bench, db, grant, ledger, quota, rates, statement, sessions, identity, mapping, person, lab_wheel,
+    bench, db, grant, ledger, quota, rates, statement, sessions, site, identity, mapping, person, lab_wheel,
 ):  # fmt: skip
     main.add_command(_command)
 
