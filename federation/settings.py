@@ -185,10 +185,30 @@ class KubernetesSite(_AnySite):
     homes: Homes | None = None
 
 
+# These words reach the command line of ssh: none may begin with a hyphen.
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}$")]
+AccountName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
+Command = Annotated[str, StringConstraints(pattern=r"^/[ -~]{1,500}$")]
+
+
 class Login(Section):
-    host: str
+    """The login node, as the gateway reaches it."""
+
+    host: HostName
     port: Port = 22
-    host_key_file: str
+    host_key_file: str = Field(
+        description="its public host keys, one a line; `@cert-authority` before a key makes it the site's host CA"
+    )
+    user: AccountName = Field("nbfed", description="the robot account that the gateway signs in as")
+    gate: Command | None = Field(
+        None,
+        description="what the gateway's certificate lets that account run, the same as the site's ForceCommand; "
+        "without it `/usr/bin/sudo -n /etc/nbfed/SITE/site-gate`",
+    )
+    cluster_address: HostName | None = Field(
+        None, description="the login node's address as its nodes reach it, for notebook_to_hub: reverse; else host"
+    )
+    reverse_port: Port = Field(18081, description="the port at that address through which its jobs reach the hub")
 
 
 class BatchSite(_AnySite):

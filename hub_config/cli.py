@@ -23,6 +23,7 @@ from federation.commands import db, plain
 from federation.database import Database, DatabaseUnavailable
 from federation.settings import BatchSite
 from federation.worker_pages import application, serving
+from hub_config import gateway_wiring
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.sign_in.commands import identity
 from hub_config.wiring import House, environments_folder, house, upkeep
@@ -33,6 +34,10 @@ from quota.ledger import Ledger
 from quota.settings import Pool
 from spawners.admission import Admission
 from spawners.commands import lab_wheel, sessions
+from spawners.gateway.ca import CertificateAuthority
+from spawners.gateway.ca_commands import ca
+from spawners.gateway.credentials import Credentials
+from spawners.gateway.link import Link
 from spawners.quota_commands import quota
 from spawners.sessions import Sessions
 from spawners.tables import EndReason
@@ -103,6 +108,17 @@ class Installation:
     def sessions(self) -> Sessions:
         return self._checked_house.sessions
 
+    @property
+    def authority(self) -> CertificateAuthority:
+        return gateway_wiring.authority(self.settings)
+
+    @property
+    def links(self) -> Mapping[str, Link]:
+        return gateway_wiring.links(self.settings)
+
+    def credentials(self, link: Link, *, minutes: int | None = None) -> Credentials:
+        return gateway_wiring.credentials(self.settings, link, minutes=minutes)
+
     def close(self) -> None:
         """Close what was opened."""
         if "_house" in vars(self):
@@ -151,7 +167,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (bench, db, grant, ledger, quota, rates, statement, sessions, identity, lab_wheel):
+for _command in (bench, ca, db, grant, ledger, quota, rates, statement, sessions, identity, lab_wheel):
     main.add_command(_command)
 
 

@@ -1,12 +1,37 @@
-"""The sections of federation.yaml about sessions that run: idle stops and how often the worker looks."""
+"""The sections of federation.yaml about sessions that run: idle stops, how often the worker looks, the gateway."""
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt, StringConstraints
 
 from federation.settings import Section
 
-__all__ = ["IdleSection", "WorkerSection"]
+__all__ = ["GatewaySection", "IdleSection", "PortRange", "WorkerSection", "port_range"]
+
+_LARGEST_PORT = 65_535
+
+
+def port_range(text: str) -> range:
+    """The ports of `20000-29999`, both ends included.
+
+    Raises
+    ------
+    ValueError
+        If it is no range of ports.
+    """
+    first, _, last = text.partition("-")
+    ports = range(int(first), int(last) + 1)
+    if not ports or ports[0] < 1 or ports[-1] > _LARGEST_PORT:
+        raise ValueError(f"{text} is no range of ports from 1 to {_LARGEST_PORT}")
+    return ports
+
+
+def _ports(text: str) -> str:
+    port_range(text)
+    return text
+
+
+PortRange = Annotated[str, StringConstraints(pattern=r"^\d{1,5}-\d{1,5}$"), AfterValidator(_ports)]
 
 
 class IdleSection(Section):
@@ -26,4 +51,17 @@ class WorkerSection(Section):
     interval_seconds: Annotated[float, Field(gt=0, le=300)] = Field(10, description="how often it looks")
     silent_minutes: Annotated[float, Field(gt=0, le=100_000)] = Field(
         10, description="how long a site may be silent about its sessions before that is an error in log and metrics"
+    )
+
+
+class GatewaySection(Section):
+    """The process that reaches the batch sites."""
+
+    certificate_minutes: Annotated[int, Field(ge=2, le=1440)] = Field(
+        10, description="how long its certificates open a site; connections that are open go on"
+    )
+    forward_ports: PortRange = Field(
+        "17000-18999",
+        description="where it listens on loopback for the sessions of batch sites, one port for each; "
+        "keep them out of the range that the system hands out by itself",
     )

@@ -1,0 +1,1 @@
+"""The gateway: the one process that reaches the batch sites, through ssh alone."""
