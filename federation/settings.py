@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from federation.i18n import LANGUAGES, current_language
+from federation.nodes import expanded
 
 __all__ = [
     "BatchSite",
@@ -211,6 +212,11 @@ class Login(Section):
     reverse_port: Port = Field(18081, description="the port at that address through which its jobs reach the hub")
 
 
+def _nodes(names: list[str]) -> list[str]:
+    expanded(names)
+    return names
+
+
 class BatchSite(_AnySite):
     """A batch system behind OpenSSH."""
 
@@ -219,7 +225,9 @@ class BatchSite(_AnySite):
     login: Login
     access: Literal["robot", "user-certificate"] = "robot"
     notebook_to_hub: Literal["reverse", "direct"] = "reverse"
-    nodes: list[str] = Field(min_length=1)
+    nodes: Annotated[list[str], AfterValidator(_nodes)] = Field(
+        min_length=1, description="all nodes that sessions may run on, as the scheduler names them: `c[001-064]`"
+    )
     ports: Annotated[str, StringConstraints(pattern=r"^\d+-\d+$")]
     partition: str | None = None
     walltime_hours: Hours

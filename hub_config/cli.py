@@ -7,14 +7,15 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import click
 import httpx
+from fastapi import FastAPI
 from sqlalchemy.exc import ArgumentError
 
 from federation import migrations
@@ -36,6 +37,7 @@ from spawners.admission import Admission
 from spawners.commands import lab_wheel, sessions
 from spawners.gateway.ca import CertificateAuthority
 from spawners.gateway.ca_commands import ca
+from spawners.gateway.commands import gateway
 from spawners.gateway.credentials import Credentials
 from spawners.gateway.link import Link
 from spawners.quota_commands import quota
@@ -116,6 +118,18 @@ class Installation:
     def links(self) -> Mapping[str, Link]:
         return gateway_wiring.links(self.settings)
 
+    @property
+    def gateway_folder(self) -> Path:
+        return self.settings.state.gateway
+
+    @property
+    def gateway_socket(self) -> Path:
+        return gateway_wiring.socket(self.settings)
+
+    @property
+    def gateway_application(self) -> Callable[[], FastAPI]:
+        return partial(gateway_wiring.gateway, self.settings, self.database)
+
     def credentials(self, link: Link, *, minutes: int | None = None) -> Credentials:
         return gateway_wiring.credentials(self.settings, link, minutes=minutes)
 
@@ -167,7 +181,7 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (bench, ca, db, grant, ledger, quota, rates, statement, sessions, identity, lab_wheel):
+for _command in (bench, ca, db, gateway, grant, ledger, quota, rates, statement, sessions, identity, lab_wheel):
     main.add_command(_command)
 
 

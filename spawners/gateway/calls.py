@@ -35,8 +35,10 @@ __all__ = ["AT_ONCE", "Calls", "SiteAway", "request_id"]
 
 AT_ONCE = 8
 _MOST_WAITING = 64
-_SECONDS = {"ping": 10.0, "submit": 40.0, "queue": 30.0, "history": 40.0, "cancel": 30.0}
-"""Longer than the gate's own patience with the scheduler, whose refusal says more than our timeout."""
+_SECONDS = {"ping": 10.0, "submit": 22.0, "queue": 22.0, "history": 22.0, "cancel": 22.0}
+"""Longer than the gate's own patience with the scheduler, whose refusal says more than our timeout; and with the ping
+after it shorter than that of who asks us.
+"""
 _LINK_PING_SECONDS = 5.0
 _SSH_FAILED = 255
 
@@ -139,7 +141,8 @@ class Calls:
         except TooMuch as error:
             raise SiteAway(f"the gate's answer was cut off: {error}", was_sent=True) from error
         except TooSlow as error:
-            await self._cut_if_half_open()
+            if not await self.carries():
+                await self._master.end()
             raise SiteAway(f"the gate did not answer: {error}", was_sent=True) from error
         if _was_not_carried(done):
             raise SiteAway(f"the connection does not carry the request: {done.error[-500:]}", was_sent=True)
@@ -159,14 +162,17 @@ class Calls:
             most_bytes=LARGEST_ANSWER_BYTES,
         )
 
-    async def _cut_if_half_open(self) -> None:
-        """A slow gate answers a ping; a link that is dead and does not know it carries none (`-O check` says it runs)."""
+    async def carries(self) -> bool:
+        """Whether the connection carries anything: a slow gate answers a ping, a link that is dead carries none, though
+        `-O check` says that it runs. Past the queue, which may wait for that very link.
+        """
         try:
             await self._run(Ping(id=request_id()), _LINK_PING_SECONDS)
         except TooSlow:
-            await self._master.end()
+            return False
         except TooMuch:
-            pass  # it carries more than enough
+            return True
+        return True
 
 
 def _was_not_carried(done: Done) -> bool:

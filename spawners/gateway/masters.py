@@ -75,6 +75,11 @@ class Master:
         """Whether the process that was last seen still runs; says nothing about the link."""
         return self._process is not None and _runs(self._process)
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that was last seen."""
+        return self._process.pid if self._process else None
+
     async def find(self) -> bool:
         """Look whether there is one, ours or that of an earlier gateway."""
         done = await self.order("-O", "check")
@@ -95,6 +100,14 @@ class Master:
                 return False
             await self._start()
             return True
+
+    def listening_ports(self) -> frozenset[int]:
+        """The local ports of its forwards. Their targets no command tells. Blocks."""
+        with contextlib.suppress(psutil.Error):
+            if self._process is not None:
+                found = self._process.net_connections("tcp")
+                return frozenset(each.laddr.port for each in found if each.status == psutil.CONN_LISTEN)
+        return frozenset()
 
     async def end(self) -> None:
         """End it, if there is one; open channels are cut."""

@@ -24,12 +24,13 @@ from federation.database import Base, Database
 from federation.outbox import OutboxTable
 from federation.persons import PersonTable
 from quota.tables import EntryTable, GrantTable, HoldTable, RateTable
+from spawners.gateway.tables import ForwardTable
 from spawners.tables import SessionTable
 from tests.support.books import MINUTE, START, Books, Crash, CrashingDatabase, discrepancies, dump, open_books, units
 from tests.support.databases import Databases
 from tests.support.structure import structure
 
-HOUSES = (AuditTable, OutboxTable, PersonTable, EntryTable, SessionTable)
+HOUSES = (AuditTable, OutboxTable, PersonTable, EntryTable, SessionTable, ForwardTable)
 """One table of each house that has any: so all of them are imported."""
 KEPT = ("audit", "entry", "rate_table")
 """Tables of which no row is ever changed."""

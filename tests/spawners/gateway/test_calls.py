@@ -43,8 +43,8 @@ class Site:
 
     async def pid(self) -> int:
         assert await self.master.find()
-        assert self.master._process is not None
-        return self.master._process.pid
+        assert self.master.pid is not None
+        return self.master.pid
 
 
 @pytest_asyncio.fixture
