@@ -11,13 +11,14 @@ What it promises:
 Certificates are those of OpenSSH (PROTOCOL.certkeys); `ssh-keygen` makes them.
 """
 
-import fcntl
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from spawners.gateway.locks import locked
 
 __all__ = ["AuthorityError", "CertificateAuthority", "Grant", "new_key"]
 
@@ -90,7 +91,7 @@ class CertificateAuthority:
         AuthorityError
             If there is one: every site trusts it, and a new one would lock us out everywhere.
         """
-        with self._alone():
+        with locked(self._lock):
             if self.exists:
                 raise AuthorityError(
                     f"There is a certificate authority already: {self._key}. Nothing was changed. "
@@ -106,13 +107,19 @@ class CertificateAuthority:
     def sign(self, public_key: Path, grant: Grant) -> Path:
         """Make the certificate of a key, in the place of an earlier one, and return its file."""
         self._require()
-        _keygen("-s", str(self._key), *grant.arguments(), str(public_key))
-        return public_key.with_name(f"{public_key.stem}-cert.pub")
+        certificate = public_key.with_name(f"{public_key.stem}-cert.pub")
+        # Elsewhere first: who reads it at this moment reads the old one or the new one.
+        with tempfile.TemporaryDirectory(dir=public_key.parent) as folder:
+            copy = Path(folder) / public_key.name
+            shutil.copy(public_key, copy)
+            _keygen("-s", str(self._key), *grant.arguments(), str(copy))
+            copy.with_name(certificate.name).replace(certificate)
+        return certificate
 
     def prepare_rotation(self) -> None:
         """Make the next key, to be given to the sites; ours still signs. Done before, it does nothing."""
         self._require()
-        with self._alone():
+        with locked(self._lock):
             if not self._next.exists():
                 new_key(self._next, "notebooks federation CA")
 
@@ -124,7 +131,7 @@ class CertificateAuthority:
         AuthorityError
             If no rotation was prepared.
         """
-        with self._alone():
+        with locked(self._lock):
             if not self._next.exists():
                 raise AuthorityError(
                     "No rotation was prepared, so nothing was changed. `nbfed ca rotate` makes the next key; "
@@ -138,12 +145,6 @@ class CertificateAuthority:
     def _require(self) -> None:
         if not self.exists:
             raise AuthorityError(f"There is no certificate authority in {self._key.parent}. `nbfed ca init` makes one.")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with self._lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
 
 def new_key(file: Path, comment: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from federation.clock import Clock
 from spawners.gateway.ca import CertificateAuthority, new_key
 from spawners.gateway.link import Link, MasterKind
+from spawners.gateway.locks import locked
 
 __all__ = ["Credentials", "CredentialsError"]
 
@@ -57,13 +58,17 @@ class Credentials:
             If the site's host keys cannot be read, or the state folder's name is too long.
         """
         link = self._link
+        link.own_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(link.own_folder / "lock"):  # both masters of a site may be started at once
+            return self._renewed(link)
+
+    def _renewed(self, link: Link) -> Path:
         socket = link.control(MasterKind.DATA)
         if len(bytes(socket)) > _LONGEST_SOCKET_BYTES:
             raise CredentialsError(
                 f"The path {socket} is too long for a socket. NBFED_HOME has to name a folder with a shorter path."
             )
-        for folder in (socket.parent, link.own_folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        socket.parent.mkdir(mode=0o700, exist_ok=True)
         try:
             pinned = link.known_host_lines(self._host_key_file.read_text())
         except (OSError, UnicodeDecodeError) as error:

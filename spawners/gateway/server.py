@@ -1,15 +1,17 @@
 """Serves the gateway's interface on its socket: one gateway for a state folder, until SIGTERM or SIGINT."""
 
 import asyncio
-import fcntl
 import os
+import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+
+from spawners.gateway.locks import locked
 
 __all__ = ["AlreadyRunning", "serve", "sole_gateway"]
 
@@ -29,9 +31,9 @@ def sole_gateway(folder: Path) -> Iterator[None]:
     AlreadyRunning
         If there is another one: two would fight over masters and forwards.
     """
-    with (folder / "lock").open("a+") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(folder / "lock", wait=False))
         except BlockingIOError as error:
             raise AlreadyRunning(f"Another gateway works with {folder}; nothing was started.") from error
         yield
@@ -40,6 +42,9 @@ def sole_gateway(folder: Path) -> Iterator[None]:
 async def serve(app: FastAPI, path: Path) -> None:
     """Listen, and answer until an end signal comes. Connections to the sites go on afterwards."""
     listening = _listening(path)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises a signal once more when it has ended well by it; without this we would end by it half-way.
+        signal.signal(number, lambda _number, _frame: None)
     try:
         settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS, ws="none")
         await uvicorn.Server(settings).serve(sockets=[listening])

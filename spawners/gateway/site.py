@@ -90,6 +90,7 @@ class SiteGateway:
         self.pong: Pong | None = None
         self.last_error = ""
         self.data_error = ""
+        self.way_back_error = ""
         self.forward_count = 0
         self._calls, self._data_calls = calls, data_calls
         self._times = times or Times()
@@ -98,6 +99,7 @@ class SiteGateway:
         self._query_seconds = 0.0
         self._nudged = asyncio.Event()
         self._drained = False
+        self._with_way_back: int | None = None
 
     @property
     def waiting(self) -> int:
@@ -152,7 +154,7 @@ class SiteGateway:
         return SiteHealth(
             state=state,
             last_answer_at=self.answered_at,
-            last_error=self.last_error or self.data_error or broken,
+            last_error=self.last_error or self.data_error or self.way_back_error or broken,
             queue_age_seconds=None if self.answered_at is None else max(0.0, time.time() - self.answered_at),
             masters=self.command.is_up + self.data.is_up,
             forwards=self.forward_count,
@@ -232,19 +234,16 @@ class SiteGateway:
 
     async def _keep_for_ever(self) -> None:
         times, failures, next_ping = self._times, 0, 0.0
-        with_way_back: int | None = None
         while True:
             try:
                 await self.data.ensure()
-                if self.data.pid != with_way_back:
-                    await self._open_way_back()
-                    with_way_back = self.data.pid
                 self.forward_count = await self.forwards.restore()
                 if time.monotonic() >= next_ping:
                     if await self._is_half_open():
                         _log.error("%s: the data connection is half-open; it is cut and made anew", self.name)
                         await self.data.end()
                         continue
+                    await self._keep_way_back()
                     next_ping = time.monotonic() + times.ping
                 failures, self.data_error = 0, ""
             except (MasterError, DatabaseUnavailable) as error:
@@ -253,13 +252,20 @@ class SiteGateway:
                 _log.warning("%s has no data connection: %s", self.name, error)
             await asyncio.sleep(min(times.longest_wait, times.tick * 2.0 ** min(failures, 10)))
 
-    async def _open_way_back(self) -> None:
-        """Have jobs reach the hub. Asked again for what is there already, ssh does nothing. Here its code is honest."""
-        if not self.reverse.words:
+    async def _keep_way_back(self) -> None:
+        """Have jobs reach the hub. Running sessions do without for a while, so a failure keeps nothing else waiting: after
+        a half-open link the site's old sshd holds the port until it notices (ClientAliveInterval). Here ssh's code is
+        honest, and for what is there already it does nothing.
+        """
+        if not self.reverse.words or self._with_way_back == self.data.pid:
             return
         done = await self.data.order("-O", "forward", *self.reverse.words)
+        self.way_back_error = ""
         if done.code:
-            raise MasterError(f"the site does not let its jobs reach the hub: {done.error[-300:]}")
+            self.way_back_error = f"the site does not let its jobs reach the hub: {_first_line(done.error)}"
+            _log.warning("%s: %s", self.name, self.way_back_error)
+        else:
+            self._with_way_back = self.data.pid
 
     async def _is_half_open(self) -> bool:
         """A session that is silent is no proof: its node may be dead. The gate behind the same connection tells."""
@@ -267,3 +273,7 @@ class SiteGateway:
         if found is None or found.reached is not None or not self.data.is_up:
             return False
         return not await self._data_calls.carries()
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0][:300]

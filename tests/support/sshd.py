@@ -144,11 +144,22 @@ class SshSite:
         except psutil.NoSuchProcess:
             return []
 
-    def freeze(self) -> None:
-        """Make the connections that there are half-open: the site's kernel still answers, sshd does not."""
-        for connection in self.connections():
+    def freeze(self) -> list[psutil.Process]:
+        """Make the connections that there are half-open: the site's kernel still answers, sshd does not. They stay so
+        until `notice`.
+        """
+        frozen = self.connections()
+        for connection in frozen:
             with contextlib.suppress(psutil.Error):
                 connection.send_signal(signal.SIGSTOP)
+        return frozen
+
+    @staticmethod
+    def notice(frozen: list[psutil.Process]) -> None:
+        """The site's sshd notices at last that nobody is at the other end."""
+        for connection in frozen:
+            with contextlib.suppress(psutil.Error):
+                connection.kill()
 
     def log(self) -> str:
         return (self.folder / "sshd.log").read_text()

@@ -2,13 +2,20 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from federation.clock import system_clock
+from federation.settings import BatchSite
 from spawners.gateway.ca import AuthorityError, CertificateAuthority, Grant, new_key
+from spawners.gateway.credentials import Credentials
+from spawners.gateway.link import Link
 
 
 @pytest.fixture
@@ -109,3 +116,32 @@ def test_a_rotation_that_was_not_prepared_changes_nothing(authority: Certificate
 def fingerprint(public_key: Path) -> str:
     done = subprocess.run(["ssh-keygen", "-l", "-f", public_key], check=True, capture_output=True, text=True)
     return done.stdout.split()[1]
+
+
+def test_two_that_renew_at_once_end_up_with_a_key_and_a_certificate_that_fit(tmp_path: Path) -> None:
+    """Both masters of a site are started at the same time."""
+    (tmp_path / "host.pub").write_text("ssh-ed25519 AAAA\n")
+    authority = CertificateAuthority(tmp_path)
+    authority.init()
+    settings = BatchSite.model_validate(
+        {
+            "kind": "batch", "title": "Andes", "flavours": ["node"], "dialect": "slurm", "nodes": ["c1"],
+            "ports": "1024-65535", "walltime_hours": 1, "login": {"host": "login", "host_key_file": "host.pub"},
+        }
+    )  # fmt: skip
+    folder = Path(tempfile.mkdtemp(prefix="nbgw-", dir="/tmp"))
+    try:
+        link = Link(hub="hub", site="andes", settings=settings, folder=folder)
+        own = Credentials(link, authority, minutes=5, host_key_file=tmp_path / "host.pub", clock=system_clock)
+        with ThreadPoolExecutor(6) as threads:
+            for _ in range(6):
+                threads.submit(own.renew)
+        private = subprocess.run(["ssh-keygen", "-y", "-f", link.key], check=True, capture_output=True, text=True)
+        public = Path(f"{link.key}.pub").read_text()
+        assert private.stdout.split()[:2] == public.split()[:2]
+        assert fingerprint(Path(f"{link.key}.pub")) in shown(Path(f"{link.key}-cert.pub"))
+        assert sorted(each.name for each in link.own_folder.iterdir()) == [
+            "id", "id-cert.pub", "id.pub", "known_hosts", "lock",
+        ]  # fmt: skip
+    finally:
+        shutil.rmtree(folder)
