@@ -209,9 +209,10 @@ class SiteGateway:
         except (SiteAway, GateRefusal) as error:
             self.sightings.failed()
             _log.warning("%s was not polled: %s", self.name, error)
-        self._query_seconds = time.monotonic() - began
-        self._on_poll(answered, self._query_seconds)
+        seconds = time.monotonic() - began
+        self._on_poll(answered, seconds)
         if answered:
+            self._query_seconds = seconds  # of one that failed says how patient we were; the breaker sees to those
             self.answered_at, self.site_time = time.time(), jobs.time
             if self.sightings.answered(number, jobs.jobs):
                 self._news_at = time.monotonic()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.gateway import Rig, running_rig
+from tests.support.gateway_rig import Rig, running_rig
 from tests.support.sshd import account_or_skip
 
 

@@ -17,7 +17,7 @@ from spawners.gateway.calls import AT_ONCE, Calls, SiteAway, request_id
 from spawners.gateway.link import Link, MasterKind
 from spawners.gateway.masters import Master, MasterError
 from spawners.gateway.protocol import GateRefusal, Jobs, Ping, Pong, Queue
-from tests.support.gateway import Rig, StandIn
+from tests.support.gateway_rig import Rig, StandIn
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
 

@@ -14,7 +14,7 @@ import pytest
 
 from spawners.gateway.ca import CertificateAuthority, new_key
 from spawners.gateway.link import Link
-from tests.support.gateway import Rig, wait_until
+from tests.support.gateway_rig import Rig, wait_until
 from tests.support.sshd import NODES, SshSite, free_port, running_sshd
 
 PING = '{"v": 1, "id": "test", "verb": "ping"}\n'

@@ -19,7 +19,7 @@ from spawners.gateway.forwards import ForwardRefused, Forwards, NotReached
 from spawners.gateway.link import MasterKind
 from spawners.gateway.masters import Master
 from spawners.gateway.tables import ForwardTable
-from tests.support.gateway import Rig, wait_until
+from tests.support.gateway_rig import Rig, wait_until
 from tests.support.sshd import NODES, free_port
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]

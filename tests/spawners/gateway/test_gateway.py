@@ -17,7 +17,7 @@ from spawners.backends.base import Life
 from spawners.gateway.answers import GatewayAway, GatewayRefused, SiteState
 from spawners.gateway.link import MasterKind
 from spawners.gateway.protocol import JobName, Resources, Row
-from tests.support.gateway import Rig, RunningGateway, running_gateway, wait_until
+from tests.support.gateway_rig import Rig, RunningGateway, running_gateway, wait_until
 from tests.support.sshd import NODES
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(200)]
@@ -312,7 +312,7 @@ def test_a_half_open_link_is_cut_and_sessions_answer_again(gateway: RunningGatew
 
 def test_a_dead_site_is_left_alone_and_the_other_one_goes_on(gateway: RunningGateway, rig: Rig) -> None:
     rig.sshd["andes"].stop()
-    wait_until(lambda: gateway.client.sites()["andes"].state is SiteState.OPEN_BREAKER)
+    wait_until(lambda: gateway.client.sites()["andes"].state is SiteState.OPEN_BREAKER, 90, told=lambda: gateway.log)
     assert "Connection refused" in gateway.client.sites()["andes"].last_error
     refused = submit_fails(gateway)
     assert (refused.code, refused.sent, refused.retry) == ("site-away", False, True)

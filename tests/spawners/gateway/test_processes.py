@@ -4,7 +4,7 @@ import psutil
 import pytest
 
 from spawners.gateway.processes import TooMuch, TooSlow, run, said_until
-from tests.support.gateway import wait_until
+from tests.support.gateway_rig import wait_until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
