@@ -37,7 +37,7 @@ run: setup ## the whole service on this machine, with demo sign-in and local ses
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm
 
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
@@ -107,6 +107,13 @@ endif
 $(STAMPS)/postgresql: $(STAMPS)/python
 ifeq ($(ROOT)$(DEBIAN),yesyes)
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || scripts/debian-postgresql
+endif
+	@touch $@
+
+# Batch sites of one node, for tests: as root only, because Slurm becomes the owners of jobs.
+$(STAMPS)/slurm: $(STAMPS)/python
+ifeq ($(ROOT)$(DEBIAN),yesyes)
+	@command -v slurmctld sshd sudo >/dev/null && [ -e /usr/lib/$$(uname -m)-linux-gnu/faketime ] || scripts/debian-slurm
 endif
 	@touch $@
 

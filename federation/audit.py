@@ -23,6 +23,20 @@ class Act(StrEnum):
     GRANT_CHANGED = "operator:grant:changed"
     GRANT_REVOKED = "operator:grant:revoked"
     HOLD_CORRECTED = "operator:hold:corrected"
+    TERMS_PUBLISHED = "system:terms:published"
+    TERMS_ACCEPTED = "person:terms:accepted"
+    EVIDENCE_RECORDED = "reviewer:evidence:recorded"
+    EVIDENCE_ENDED = "reviewer:evidence:ended"
+    TIER_ADMITTED = "reviewer:tier:admitted"
+    TIER_ENDED = "reviewer:tier:ended"
+    MAPPING_ASKED = "reviewer:mapping:asked"
+    MAPPING_ACCEPTED = "site:mapping:accepted"
+    MAPPING_REFUSED = "site:mapping:refused"
+    MAPPING_ENDED = "site:mapping:ended"
+    PERSON_SUSPENDED = "operator:person:suspended"
+    PERSON_RESTORED = "operator:person:restored"
+    PERSON_REMOVED = "operator:person:removed"
+    PERSON_EXPORTED = "operator:person:exported"
 
 
 class AuditTable(Base):

@@ -67,6 +67,7 @@ class Database:
         self.busy_seconds = busy_seconds
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self._writing = threading.Lock()
+        self._view = threading.local()
         self._writer, self._reader = engines(url, busy_seconds)
 
     @property
@@ -91,15 +92,25 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent view that changes nothing.
+        """One consistent view that changes nothing; a view that is asked for within another one of the same thread is that
+        one, so that nobody who waits for a second connection holds a first one.
 
         Raises
         ------
         DatabaseUnavailable
             If the database cannot be reached, or is asked to change something.
         """
+        outer: Connection | None = getattr(self._view, "connection", None)
+        if outer is not None:
+            with _outages():
+                yield outer
+            return
         with _outages(), self._reader.connect() as connection:
-            yield connection
+            self._view.connection = connection
+            try:
+                yield connection
+            finally:
+                self._view.connection = None
 
     def dispose(self) -> None:
         """Close all connections."""

@@ -11,17 +11,35 @@ from datetime import datetime
 from typing import Any
 
 from slugify import slugify
-from sqlalchemy import JSON, Connection, Row, String, UniqueConstraint, insert, or_, select, update
+from sqlalchemy import JSON, Connection, Index, Row, String, UniqueConstraint, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from federation.database import Base, Moment
 from federation.ids import new_id
 
-__all__ = ["Facts", "Person", "PersonTable", "candidates", "find_by_user_name", "person_key", "remember", "user_name"]
+__all__ = [
+    "REMOVED",
+    "Facts",
+    "FormerFactsTable",
+    "Person",
+    "PersonTable",
+    "candidates",
+    "find_by_user_name",
+    "forget",
+    "former_facts",
+    "person_key",
+    "remember",
+    "user_name",
+]
 
 _SLUG_CHARACTERS = 24
 _SUFFIX_CHARACTERS = 6
+_CALLED = ("name", "email", "home_organisation")
+_MOST_FORMER = 10
+
+REMOVED = "removed"
+"""The issuer of people whose personal data was removed. No provider's: those are addresses."""
 
 
 class PersonTable(Base):
@@ -35,6 +53,18 @@ class PersonTable(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(JSON)
     facts_at: Mapped[datetime] = mapped_column(Moment)
     created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class FormerFactsTable(Base):
+    """What a provider called a person before it called them otherwise; the newest few."""
+
+    __tablename__ = "former_facts"
+    __table_args__ = (Index("ix_former_facts_person", "person_id", "until"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    person_id: Mapped[str] = mapped_column(String(36))
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    until: Mapped[datetime] = mapped_column(Moment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +123,17 @@ def user_name(preferred: str, key: str, *, suffix_characters: int = _SUFFIX_CHAR
 def remember(
     connection: Connection, *, issuer: str, subject: str, preferred: str, facts: Facts, now: datetime
 ) -> Person:
-    """Store what a provider said of a person at sign-in; their user name is made at the first one and never changes."""
+    """Store what a provider said of a person at sign-in; their user name is made at the first one and never changes.
+
+    A name, an e-mail address or an institution that changed is kept for a while, with when it changed.
+    """
     where = (PersonTable.issuer == issuer, PersonTable.subject == subject)
-    changed = connection.execute(update(PersonTable).where(*where).values(facts=_to_json(facts), facts_at=now)).rowcount
-    if not changed:
+    before = connection.execute(select(PersonTable.id, PersonTable.facts).where(*where)).one_or_none()
+    if before is None:
         _insert(connection, issuer, subject, preferred, facts, now)
+    else:
+        _keep_former(connection, before.id, before.facts, facts, now)
+        connection.execute(update(PersonTable).where(*where).values(facts=_to_json(facts), facts_at=now))
     return _person(connection.execute(select(PersonTable.__table__).where(*where)).one())
 
 
@@ -105,6 +141,33 @@ def find_by_user_name(connection: Connection, name: str) -> Person | None:
     """The person with this hub user name, if there is one."""
     row = connection.execute(select(PersonTable.__table__).where(PersonTable.user_name == name)).one_or_none()
     return _person(row) if row else None
+
+
+def former_facts(connection: Connection, person_id: str) -> list[tuple[datetime, dict[str, str]]]:
+    """What a person was called until when, the newest first: name, email and home_organisation, as far as each changed."""
+    table = FormerFactsTable
+    rows = connection.execute(
+        select(table.until, table.facts)
+        .where(table.person_id == person_id)
+        .order_by(table.until.desc(), table.id.desc())
+    )
+    return [(row.until, row.facts) for row in rows]
+
+
+def forget(connection: Connection, person: Person, now: datetime) -> str:
+    """Remove what says who a person is; the hub user name that stands in for theirs from now on.
+
+    Issuer and subject become what no provider says, so they lead nowhere, and nobody is ever this person again: whoever
+    signs in as before is somebody new. The row and its id stay, because the books name it.
+    """
+    name = f"removed-{person.id.replace('-', '')}"
+    connection.execute(
+        update(PersonTable)
+        .where(PersonTable.id == person.id)
+        .values(issuer=REMOVED, subject=person.id, user_name=name, facts=_to_json(Facts()), facts_at=now)
+    )
+    connection.execute(delete(FormerFactsTable).where(FormerFactsTable.person_id == person.id))
+    return name
 
 
 def candidates(connection: Connection, text: str) -> list[Person]:
@@ -120,6 +183,18 @@ def candidates(connection: Connection, text: str) -> list[Person]:
     if by_email or "@" in text:
         return by_email
     return [person for person in everyone if wanted in person.user_name or wanted in person.facts.name.casefold()]
+
+
+def _keep_former(connection: Connection, person_id: str, before: dict[str, Any], facts: Facts, now: datetime) -> None:
+    former = {name: before[name] for name in _CALLED if before.get(name) and before[name] != getattr(facts, name)}
+    if not former:
+        return
+    table = FormerFactsTable
+    connection.execute(insert(table).values(id=new_id(), person_id=person_id, facts=former, until=now))
+    of_person = select(table.id).where(table.person_id == person_id)
+    old = of_person.order_by(table.until.desc(), table.id.desc()).offset(_MOST_FORMER)
+    outdated = connection.execute(old).scalars().all()
+    connection.execute(delete(table).where(table.id.in_(outdated)))
 
 
 def _insert(connection: Connection, issuer: str, subject: str, preferred: str, facts: Facts, now: datetime) -> None:

@@ -74,8 +74,10 @@ def in_language(text: Localised, fallback: str = "") -> str:
 class Terms(Section):
     """The acceptable use policy that is in force."""
 
-    version: str
-    files: dict[str, str] = Field(default_factory=dict, description="Markdown file for each language")
+    version: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    files: dict[str, str] = Field(
+        min_length=1, description="Markdown file for each language; HTML in it is shown as text"
+    )
     grace_days: Annotated[int, Field(ge=0, le=3660)] = Field(
         30, description="how long an earlier acceptance counts after a change"
     )

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,12 +22,15 @@ from federation import migrations
 from federation.clock import Clock, system_clock
 from federation.commands import db, plain
 from federation.database import Database, DatabaseUnavailable
-from federation.settings import BatchSite
+from federation.errors import Failure
+from federation.persons import Person
+from federation.settings import BatchSite, Flavour
 from federation.worker_pages import application, serving
 from hub_config import gateway_wiring
+from hub_config.person_commands import person
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.sign_in.commands import identity
-from hub_config.wiring import House, environments_folder, house, upkeep
+from hub_config.wiring import House, environments_folder, house, hub_users, upkeep
 from hub_config.wiring import worker as worker_of
 from quota.bench.commands import bench
 from quota.commands import grant, ledger, rates, statement
@@ -42,7 +45,11 @@ from spawners.gateway.credentials import Credentials
 from spawners.gateway.link import Link
 from spawners.quota_commands import quota
 from spawners.sessions import Sessions
+from spawners.site_commands import site
 from spawners.tables import EndReason
+from vetting.commands import mapping
+from vetting.eligibility import Eligibility
+from vetting.settings import Tier
 
 __all__ = ["Installation", "main"]
 
@@ -57,6 +64,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (SettingsError, migrations.OutdatedSchema) as error:
             raise click.ClickException(str(error)) from error
+        except Failure as failure:
+            raise click.ClickException(str(failure)) from failure
         except DatabaseUnavailable as error:
             raise click.ClickException(
                 f"The federation database cannot be used: {error}. This is an outage; nothing was found out or done. "
@@ -133,6 +142,33 @@ class Installation:
     def credentials(self, link: Link, *, minutes: int | None = None) -> Credentials:
         return gateway_wiring.credentials(self.settings, link, minutes=minutes)
 
+    @property
+    def house(self) -> House:
+        return self._checked_house
+
+    @property
+    def site_names(self) -> Collection[str]:
+        return list(self.settings.yaml.sites)
+
+    @property
+    def tiers(self) -> Mapping[str, Tier]:
+        return self.settings.yaml.tiers
+
+    def eligibility(self, person: Person) -> Eligibility:
+        return self._checked_house.admission.eligibility(person)
+
+    def forget_at_hub(self, user_name: str) -> None:
+        hub_users(self.settings).forget(user_name)
+
+    @property
+    def batch_sites(self) -> Mapping[str, BatchSite]:
+        sites = self.settings.yaml.sites
+        return {name: site for name, site in sites.items() if isinstance(site, BatchSite)}
+
+    @property
+    def flavours(self) -> Mapping[str, Flavour]:
+        return self.settings.yaml.flavours
+
     def close(self) -> None:
         """Close what was opened."""
         if "_house" in vars(self):
@@ -181,7 +217,9 @@ def main(ctx: click.Context) -> None:
         ctx.call_on_close(ctx.obj.close)
 
 
-for _command in (bench, ca, db, gateway, grant, ledger, quota, rates, statement, sessions, identity, lab_wheel):
+for _command in (
+    bench, ca, db, gateway, grant, ledger, quota, rates, statement, sessions, site, identity, mapping, person, lab_wheel,
+):  # fmt: skip
     main.add_command(_command)
 
 
@@ -200,6 +238,7 @@ def up(config: Path | None) -> None:
     parts = _house(settings, "nbfed up")
     migrations.upgrade(parts.database)
     parts.publish_rates()
+    parts.publish_terms()
 
     def on_stopped() -> None:
         upkeep(parts).end_all(EndReason.SERVICE)

@@ -35,6 +35,7 @@ def configure(c: Any, settings: Settings) -> None:
     parts = house(settings, actor="hub")
     migrations.check(parts.database)
     parts.publish_rates()
+    parts.publish_terms()
     FederatedSpawner.context = parts.context()
     _configure_processes(c, settings)
     _configure_sessions(c, settings)
@@ -96,10 +97,12 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
 
 
 def _configure_services(c: Any, settings: Settings) -> None:
-    """Who may use the hub's API beside people: the worker, and Prometheus, which may read metrics and nothing else."""
+    """Who may use the hub's API beside people: the worker, Prometheus, which may read metrics and nothing else, and the
+    command that removes people.
+    """
     c.JupyterHub.services = [
-        {"name": "worker", "api_token": settings.state.secret("worker_token")},
-        {"name": "prometheus", "api_token": settings.state.secret("prometheus_token")},
+        {"name": name, "api_token": settings.state.secret(f"{name}_token")}
+        for name in ("worker", "prometheus", "operator")
     ]
     c.JupyterHub.custom_scopes = {REFRESH_SCOPE: {"description": "Ask providers again what they say of people"}}
     c.JupyterHub.load_roles = [
@@ -114,6 +117,12 @@ def _configure_services(c: Any, settings: Settings) -> None:
             "description": "reads metrics",
             "scopes": ["read:metrics"],
             "services": ["prometheus"],
+        },
+        {
+            "name": "operator",
+            "description": "removes the hub's record of a person whose personal data is removed (nbfed person remove)",
+            "scopes": ["delete:users"],
+            "services": ["operator"],
         },
     ]
 

@@ -250,15 +250,28 @@ class Settings:
         SettingsError
             If the file is missing, unreadable, empty or not UTF-8 text.
         """
+        return self._read(file, key, "secret's file")
+
+    def read_terms(self, language: str) -> str:
+        """The words of the terms in one of the languages that they name.
+
+        Raises
+        ------
+        SettingsError
+            If the file is missing, unreadable, empty or not UTF-8 text.
+        """
+        terms = self.yaml.federation.terms
+        assert terms is not None, "asked only where there are terms"
+        return self._read(terms.files[language], f"federation.terms.files.{language}", "file")
+
+    def _read(self, file: str, key: str, what: str) -> str:
         path = self.file.parent / file
         try:
             content = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"{self.file}: {key}: the secret's file {path} cannot be read: {_why(error)}"
-            ) from error
+            raise SettingsError(f"{self.file}: {key}: the {what} {path} cannot be read: {_why(error)}") from error
         if not content:
-            raise SettingsError(f"{self.file}: {key}: the secret's file {path} is empty")
+            raise SettingsError(f"{self.file}: {key}: the {what} {path} is empty")
         return content
 
 

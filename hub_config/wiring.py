@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy import text
 
+from federation import terms
 from federation.clock import Clock
 from federation.database import Database
 from federation.leader import leadership
@@ -25,7 +26,7 @@ from spawners.backends.local import LocalSpawner
 from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
-from spawners.hub_client import HttpHubServers
+from spawners.hub_client import HttpHubServers, HubUsers
 from spawners.memberships import PacedMemberships
 from spawners.metrics import WorkerMetrics
 from spawners.outlook import StopRules
@@ -34,7 +35,7 @@ from spawners.reconciler import Reconciler
 from spawners.sessions import Sessions
 from spawners.upkeep import Rules, Upkeep
 
-__all__ = ["House", "environments_folder", "house", "upkeep", "worker"]
+__all__ = ["House", "environments_folder", "house", "hub_users", "upkeep", "worker"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,21 @@ class House:
         with self.database.write() as connection:
             return rates.publish(connection, self.admission.policy.weights_milli(), self.clock())
 
+    def publish_terms(self) -> None:
+        """Make the terms of federation.yaml the ones in force, with the words of their files.
+
+        Raises
+        ------
+        hub_config.settings.SettingsError
+            If a file cannot be read.
+        """
+        named = self.settings.yaml.federation.terms
+        if named is None:
+            return
+        words = {language: self.settings.read_terms(language) for language in named.files}
+        with self.database.write() as connection:
+            terms.publish(connection, named.version, words, self.clock())
+
 
 def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> House:
     """Make it; `actor` is who makes entries in the books; the clock is that of the settings. Nothing is contacted yet."""
@@ -95,6 +111,7 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
         defaults=yaml.defaults,
         limits=yaml.limits,
         pools=yaml.pools,
+        terms=yaml.federation.terms,
         snapshot=timedelta(hours=yaml.identity.snapshot_hours),
     )
     kinds = {yaml.sites[name].kind for name in backends}
@@ -172,6 +189,13 @@ def upkeep(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callabl
         clock=parts.clock,
         metrics=metrics,
         guard=guard,
+    )
+
+
+def hub_users(settings: Settings) -> HubUsers:
+    """The hub's own records of people, for the command that removes them."""
+    return HubUsers(
+        f"http://127.0.0.1:{settings.yaml.listen.hub_port}/hub/api", settings.state.secret("operator_token")
     )
 
 

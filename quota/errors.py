@@ -27,7 +27,7 @@ NO_GRANT = Problem(
     code="no-grant",
     status=403,
     text=_("You have no quota for notebooks yet."),
-    advice=_("The page “Where to ask” says what is missing."),
+    advice=_("The page “My access” says what is missing."),
 )
 
 NOT_IN_DEFAULT = Problem(

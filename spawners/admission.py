@@ -15,7 +15,8 @@ from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.ids import new_id
 from federation.persons import Facts, Person, find_by_user_name
-from federation.settings import Environment, Flavour, Site, in_language
+from federation.settings import Environment, Flavour, Site, Terms, in_language
+from federation.terms import TermsInForce, in_force
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
 from quota.capping import Cap
@@ -30,8 +31,10 @@ from quota.tables import OwnerKind
 from spawners.errors import PERSON_UNKNOWN
 from spawners.paying import caps_on_all, caps_on_person, gauges_of, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
-from vetting.eligibility import Eligibility, Recorded, derive
+from vetting.eligibility import Eligibility, derive
 from vetting.placement import Wish, choose, places
+from vetting.recorded import Recorded
+from vetting.records import recorded_of
 from vetting.settings import Tier
 
 __all__ = ["Admission", "Policy"]
@@ -48,6 +51,7 @@ class Policy:
     defaults: dict[str, DefaultGrant]
     limits: LimitsSection
     pools: dict[str, Pool] = field(default_factory=dict)
+    terms: Terms | None = None
     snapshot: timedelta = timedelta(days=36500)
     """How long what a provider said counts; older than that, it counts as if nothing had been said."""
 
@@ -91,9 +95,29 @@ class Admission:
         return person
 
     def eligibility(self, person: Person) -> Eligibility:
-        """The person's tier, with reasons."""
+        """The person's tier, with reasons, by what is recorded of them now.
+
+        Raises
+        ------
+        federation.database.DatabaseUnavailable
+            If that cannot be read: who cannot be looked up is not let in.
+        """
         policy, now = self.policy, self._clock()
-        return derive(self._said(person), Recorded(), policy.tiers, sites=policy.sites, terms=None, now=now)
+        recorded, terms = self.recorded(person)
+        return derive(self._said(person), recorded, policy.tiers, sites=policy.sites, terms=terms, now=now)
+
+    def recorded(self, person: Person) -> tuple[Recorded, TermsInForce | None]:
+        """What is recorded of a person, and the terms that are in force.
+
+        Raises
+        ------
+        federation.database.DatabaseUnavailable
+            If it cannot be read.
+        """
+        terms = self.policy.terms
+        with self._database.read() as connection:
+            recorded = recorded_of(connection, person.id)
+            return recorded, in_force(connection, terms.grace_days) if terms is not None else None
 
     def _said(self, person: Person) -> Facts:
         """What the provider said of a person, unless that was too long ago."""
@@ -106,6 +130,8 @@ class Admission:
         ------
         Failure
             Why there is none.
+        federation.database.DatabaseUnavailable
+            If what is recorded of the person cannot be read.
         """
         policy = self.policy
         options = places(
@@ -197,7 +223,8 @@ class Admission:
         """
         now = self._clock()
         with self._database.read() as connection:
-            refusal = self.not_in_default(person, flavour, standing(connection, owner_of(person), now))
+            what_is = standing(connection, owner_of(person), now)
+        refusal = self.not_in_default(person, flavour, what_is)
         own = [] if refusal else [Payer(owner=owner_of(person), returns_at=self.returns_at(person, now))]
         pools = [
             pool_payer(name, pool, period_bounds(pool.period, now)[1])

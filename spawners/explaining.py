@@ -21,14 +21,14 @@ from quota.tables import OwnerKind
 from spawners.findings import CapFinding, Findings, PoolFinding
 from vetting.missing import describe_all
 
-__all__ = ["Explanation", "Line", "Part", "explain"]
+__all__ = ["PERIODS", "Explanation", "Line", "Part", "explain"]
 
 
 def _(message: str) -> str:
     return message
 
 
-_PERIODS = {
+PERIODS = {
     "day": _("{amount} unit-hours each day"),
     "week": _("{amount} unit-hours each week"),
     "month": _("{amount} unit-hours each month"),
@@ -151,7 +151,7 @@ def _own(found: Findings) -> Iterator[Line]:
             flavours=", ".join(found.titles.get(name, name) for name in default.flavours),
             returns=moment(found.returns_at) if found.returns_at else "",
         )
-        figure = gettext(_PERIODS[default.period]).format(amount=decimal(default.amount_hours))
+        figure = gettext(PERIODS[default.period]).format(amount=decimal(default.amount_hours))
         yield Line(code="default", heading=gettext("Default quota"), figure=figure, note=note)
     yield from map(_grant, (grant for grant in what_is.grants if grant.active))
     for session in found.sessions:

@@ -1,7 +1,8 @@
-"""The hub's REST API, as far as the worker uses it.
+"""The hub's REST API, as far as the worker and the commands use it.
 
-Scopes: list:users, read:servers, delete:servers, start:servers (docs of JupyterHub 6.1, "JupyterHub REST API"), and one
-of our own to ask providers again (hub_config/sign_in/refresh.py).
+Scopes of the worker: list:users, read:servers, delete:servers, start:servers (docs of JupyterHub 6.1,
+"JupyterHub REST API"), and one of our own to ask providers again (hub_config/sign_in/refresh.py). Of the commands:
+delete:users.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,12 +14,44 @@ import httpx
 
 from spawners.sessions import Server
 
-__all__ = ["HttpHubServers"]
+__all__ = ["HttpHubServers", "HubUsers"]
 
 _PAGE = 200
 
 
-class HttpHubServers:
+class _Hub:
+    """Asks one hub with one token."""
+
+    def __init__(self, api_url: str, token: str) -> None:
+        self._client = httpx.Client(
+            base_url=api_url, headers={"Authorization": f"token {token}"}, timeout=15, trust_env=False
+        )
+
+    def _ask(self, method: str, path: str, also: tuple[int, ...] = ()) -> httpx.Response:
+        try:
+            answer = self._client.request(method, path)
+        except httpx.HTTPError as error:
+            raise OSError(f"{method} {path}: {error}") from error
+        if answer.is_error and answer.status_code not in also:
+            raise OSError(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+        return answer
+
+
+class HubUsers(_Hub):
+    """The hub's own records of people."""
+
+    def forget(self, user: str) -> None:
+        """DELETE: the record, its tokens and what the provider said go; one that is not there is gone.
+
+        Raises
+        ------
+        OSError
+            If the hub cannot be reached, or refuses.
+        """
+        self._ask("DELETE", f"/users/{quote(user, safe='')}", also=(404,))
+
+
+class HttpHubServers(_Hub):
     """Servers of one hub.
 
     Parameters
@@ -32,10 +65,8 @@ class HttpHubServers:
     """
 
     def __init__(self, api_url: str, token: str, hub: str) -> None:
+        super().__init__(api_url, token)
         self._hub = hub
-        self._client = httpx.Client(
-            base_url=api_url, headers={"Authorization": f"token {token}"}, timeout=15, trust_env=False
-        )
 
     def active(self) -> Mapping[Server, datetime | None]:
         """Servers that the hub counts as active, with their last activity.
@@ -82,15 +113,6 @@ class HttpHubServers:
     def _path(self, server: Server) -> str:
         user = quote(server.user, safe="")
         return f"/users/{user}/servers/{quote(server.name, safe='')}" if server.name else f"/users/{user}/server"
-
-    def _ask(self, method: str, path: str, also: tuple[int, ...] = ()) -> httpx.Response:
-        try:
-            answer = self._client.request(method, path)
-        except httpx.HTTPError as error:
-            raise OSError(f"{method} {path}: {error}") from error
-        if answer.is_error and answer.status_code not in also:
-            raise OSError(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
-        return answer
 
 
 def _moment(text: str | None) -> datetime | None:

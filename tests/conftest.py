@@ -22,6 +22,8 @@ from tests.support.databases import (
 from tests.support.keycloak import Keycloak, KeycloakMissing, running_keycloak
 from tests.support.postgres import PostgresServer, running_postgres
 from tests.support.service import Service, running_service
+from tests.support.slurm import SlurmSite, running_sites
+from tests.support.slurm import why_not as why_no_batch_sites
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,6 +114,18 @@ def keycloak(keycloak_server: Keycloak) -> Keycloak:
     """The Keycloak with the realm as in its file, for the tests of one module."""
     keycloak_server.load_realm()
     return keycloak_server
+
+
+@pytest.fixture(scope="session")
+def batch_sites() -> Iterator[dict[str, SlurmSite]]:
+    """Two real Slurm sites, by name, for the whole run. Who stops a daemon starts it again."""
+    reason = why_no_batch_sites()
+    if reason is not None:
+        if os.environ.get("CI") == "true":
+            raise AssertionError(reason)
+        pytest.skip(reason)
+    with running_sites() as sites:
+        yield sites
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,12 @@ from datetime import datetime
 
 from federation.persons import Facts
 from federation.settings import BatchSite, Site
+from federation.terms import TermsInForce, acceptance_in_force
 from vetting import assurance, entitlements
-from vetting.recorded import MappingState, Recorded, TermsInForce, acceptance_in_force
+from vetting.recorded import MappingState, Recorded
 from vetting.settings import Rule, Tier
 
-__all__ = ["AtSite", "Check", "Eligibility", "Recorded", "Standing", "derive"]
+__all__ = ["AtSite", "Check", "Eligibility", "Standing", "derive"]
 
 _ACCEPTED, _WITH_A_SECOND_FACTOR = Rule(mapping="accepted"), Rule(mfa="when-the-site-asks")
 """What a site asks of everybody, as the rules that it amounts to."""
@@ -70,12 +71,14 @@ class AtSite:
 class Eligibility:
     """The highest tier whose rule holds at one site at least (None: not even the lowest); all tiers in the settings' order.
 
-    `standings` say of each tier how it stands at the site where least is missing.
+    `standings` say of each tier how it stands at the site where least is missing. `terms` is asked of everybody before
+    anything is started, whatever the rules name; None where there are no terms.
     """
 
     tier: str | None
     standings: tuple[Standing, ...]
     at: Mapping[str, AtSite] = field(default_factory=dict)
+    terms: Check | None = None
 
     def reaches(self, tier: str, site: str | None = None) -> bool:
         """Whether the person has this tier, at one site at least or at the one that is named."""
@@ -144,6 +147,7 @@ def derive(
         next((s.tier for s in reversed(standings) if s.holds), None),
         standings,
         {site: AtSite(tuple(by_site[site].values()), _asked_by(sites[site], person, site)) for site in sites},
+        _terms(Rule(terms="accepted"), person, None) if terms else None,
     )
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "SITE_DOWNTIME",
     "SITE_NOT_ATTACHED",
     "SITE_NOT_OPEN",
+    "TERMS_NOT_ACCEPTED",
 ]
 
 
@@ -23,7 +24,7 @@ NOT_ELIGIBLE = Problem(
     code="not-eligible",
     status=403,
     text=_("You are signed in, but notebooks are not open to you yet: {missing}"),
-    advice=_("The page “Where to ask” says what is missing."),
+    advice=_("The page “My access” says what is missing."),
 )
 
 FLAVOUR_NEEDS_TIER = Problem(
@@ -45,6 +46,13 @@ NO_PLACE = Problem(
     status=503,
     text=_("No place of the federation offers the flavour {flavour} with the environment {environment} at the moment."),
     advice=_("Choose another combination, or try again later."),
+)
+
+TERMS_NOT_ACCEPTED = Problem(
+    code="terms-not-accepted",
+    status=403,
+    text=_("Nothing can be started before you have accepted the terms of use."),
+    advice=_("Read and accept them on the page “Terms of use”; then start again."),
 )
 
 ACCESS_SUSPENDED = Problem(

@@ -23,6 +23,7 @@ from vetting.errors import (
     SITE_DOWNTIME,
     SITE_NOT_ATTACHED,
     SITE_NOT_OPEN,
+    TERMS_NOT_ACCEPTED,
 )
 from vetting.missing import describe_all
 
@@ -166,18 +167,21 @@ def _asked_there(asked: _Asked, site: str, *, holds: bool) -> tuple[Check, ...]:
     eligibility, tier = asked.eligibility, asked.flavour.tier
     of_tier = eligibility.given(tier, site) if holds else eligibility.missing(tier, site)
     of_site = eligibility.at[site].asks if site in eligibility.at else ()
-    return tuple(dict.fromkeys([*of_tier, *(check for check in of_site if check.holds == holds)]))
+    of_all = (eligibility.terms,) if eligibility.terms is not None else ()
+    return tuple(dict.fromkeys([*of_tier, *(check for check in (*of_site, *of_all) if check.holds == holds)]))
 
 
 def _not_for_this_person(asked: _Asked) -> Failure | None:
-    """What closes every place: the person does not have the flavour's tier anywhere."""
+    """What closes every place: the person does not have the flavour's tier anywhere, or did not accept the terms."""
     eligibility, tier = asked.eligibility, asked.flavour.tier
     missing = eligibility.missing(tier)
     suspension = next((check for check in missing if check.field == "suspension"), None)
     if suspension is not None:
         return Failure(ACCESS_SUSPENDED, {"reason": suspension.wanted})
-    if eligibility.reaches(tier) or (missing and all(_is_of_a_site(check) for check in missing)):
-        return None
+    terms = [check for check in (*missing, eligibility.terms) if check and check.field == "terms" and not check.holds]
+    others = [check for check in missing if check.field != "terms"]
+    if eligibility.reaches(tier) or (missing and all(_is_of_a_site(check) for check in others)):
+        return Failure(TERMS_NOT_ACCEPTED) if terms else None
     tiers = [standing.tier for standing in eligibility.standings]
     if eligibility.tier is None or eligibility.tier == tiers[0]:
         return Failure(NOT_ELIGIBLE, {"missing": describe_all(missing)})

@@ -5,10 +5,12 @@ Plain values: whoever keeps them in tables or asks people for them fills these i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
-__all__ = ["Acceptance", "Evidence", "MappingState", "Recorded", "Suspension", "TermsInForce", "acceptance_in_force"]
+from federation.terms import Acceptance
+
+__all__ = ["Evidence", "MappingState", "Recorded", "Suspension"]
 
 
 class MappingState(StrEnum):
@@ -18,14 +20,6 @@ class MappingState(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     ENDED = "ended"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Acceptance:
-    """One acceptance of one version of the terms."""
-
-    version: str
-    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,41 +63,3 @@ class Recorded:
     admitted: frozenset[str] = frozenset()
     class_seat: bool = False
     suspended: Suspension | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TermsInForce:
-    """The terms that are in force.
-
-    Parameters
-    ----------
-    version
-        Theirs.
-    since
-        When they came into force.
-    previous
-        The version that was in force until then; "" where these are the first.
-    grace_days
-        How long an acceptance of the previous version counts after the change.
-    """
-
-    version: str
-    since: datetime
-    previous: str = ""
-    grace_days: int = 30
-
-    @property
-    def reaccept_by(self) -> datetime:
-        """Until when an acceptance of the previous version counts."""
-        return self.since + timedelta(days=self.grace_days)
-
-
-def acceptance_in_force(terms: TermsInForce, acceptances: tuple[Acceptance, ...], now: datetime) -> Acceptance | None:
-    """The acceptance that counts now: of the present version, or in the days of grace of the one just before it.
-
-    An acceptance of a still older version does not come to life again by a change of the terms.
-    """
-    by_version = {acceptance.version: acceptance for acceptance in acceptances}
-    if terms.version in by_version:
-        return by_version[terms.version]
-    return by_version.get(terms.previous) if terms.previous and now < terms.reaccept_by else None

@@ -31,7 +31,7 @@ def _postgresql(table: str, but: str | None) -> None:
     op.execute(
         f'CREATE FUNCTION "{table}_is_kept"() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN '
         f"IF TG_OP = 'UPDATE' {same} THEN RETURN NEW; END IF; "
-        f"RAISE EXCEPTION 'rows of {table} are never changed'; END $$"
+        f"RAISE EXCEPTION 'rows of {table} are never changed' USING ERRCODE = 'integrity_constraint_violation'; END $$"
     )
     op.execute(
         f'CREATE TRIGGER "{table}_is_kept" BEFORE UPDATE OR DELETE ON "{table}" '

@@ -12,6 +12,8 @@ from jupyterhub.handlers import default_handlers, pages
 
 from federation.i18n import current_language, decimal, gettext, language_name, moment, ngettext
 from hub_config.pages import language
+from hub_config.pages.access import AccessViews
+from hub_config.pages.access_handlers import AccessHandler, MyDataHandler
 from hub_config.pages.handlers import (
     STATIC_FOLDER,
     Page,
@@ -22,6 +24,8 @@ from hub_config.pages.handlers import (
 )
 from hub_config.pages.session_api import SESSION_PATH, SessionAPIHandler
 from hub_config.pages.session_view import SessionViews
+from hub_config.pages.terms import TermsViews
+from hub_config.pages.terms_handlers import TermsHandler
 from hub_config.pages.views import Views
 from hub_config.wiring import House
 
@@ -39,10 +43,13 @@ def configure_pages(c: Any, house: House) -> None:
     StyleHandler.load()
     views = Page.views = Views(house)
     SessionAPIHandler.views = SessionViews(house)
+    TermsHandler.terms = SpawnFormHandler.terms = terms = TermsViews(house)
+    AccessHandler.access = AccessViews(house, views)
+    MyDataHandler.house = house
     hub = c.JupyterHub
     hub.template_paths = [str(TEMPLATES_FOLDER)]
     hub.jinja_environment_options = {"extensions": ["jinja2.ext.i18n"], "trim_blocks": True, "lstrip_blocks": True}
-    hub.template_vars = _for_templates(house, views)
+    hub.template_vars = _for_templates(house, views, terms)
     hub.tornado_settings = {"compress_response": True, "slow_spawn_timeout": 10}
     hub.default_url = "/hub/home"
     c.Spawner.options_form = "the form is part of our template"
@@ -50,7 +57,14 @@ def configure_pages(c: Any, house: House) -> None:
 
 def replace_handlers() -> None:
     """Add our routes and take the places of JupyterHub's home page and start form. Twice is once."""
-    ours = [*handlers(), (r"/language", language.LanguageHandler)]
+    ours = [
+        *handlers(),
+        (r"/ask", AccessHandler),
+        (r"/access", AccessHandler),
+        (r"/access/data", MyDataHandler),
+        (r"/terms", TermsHandler),
+        (r"/language", language.LanguageHandler),
+    ]
     taken = {route for route, *_rest in ours}
     kept = []
     for route, handler, *rest in default_handlers:
@@ -67,12 +81,15 @@ def replace_handlers() -> None:
     ]
 
 
-def _for_templates(house: House, views: Views) -> dict[str, Any]:
+def _for_templates(house: House, views: Views, terms: TermsViews) -> dict[str, Any]:
     """Names for all templates. JupyterHub calls every callable with the user, so functions are wrapped once."""
     federation = house.settings.yaml.federation
 
     async def start_form(user: Any) -> Any:
         return await asyncio.to_thread(views.form, user.name, dict(user.spawner.typed))
+
+    async def notices(user: Any) -> Any:
+        return await asyncio.to_thread(terms.notices, user.name)
 
     async def last_session(user: Any, server: str) -> Any:
         return await asyncio.to_thread(views.last_session, user.name, server)
@@ -89,6 +106,7 @@ def _for_templates(house: House, views: Views) -> dict[str, Any]:
         "current_language": current_language,
         "language_name": language_name,
         "start_form": start_form,
+        "notices": notices,
         "last_session": last_session,
     }
     return {
@@ -96,6 +114,7 @@ def _for_templates(house: House, views: Views) -> dict[str, Any]:
         "federation_contact": federation.contact,
         "languages": list(federation.languages),
         "is_demo": house.settings.is_demo_sign_in,
+        "has_terms": federation.terms is not None,
         "no_spawner_check": True,
         **{name: (lambda _user, function=function: function) for name, function in functions.items()},
     }

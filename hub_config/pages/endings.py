@@ -28,8 +28,8 @@ _REASONS = {
 _ADVICE = {
     EndReason.LOST: _("Your files are kept. Start a new session when you need one."),
     EndReason.IDLE: _("Your files are kept. Start a new session when you need one."),
-    EndReason.QUOTA: _("Your files are kept. The page “Where to ask” says how to get more quota."),
-    EndReason.ACCESS: _("Your files are kept. The page “Where to ask” says what is missing now."),
+    EndReason.QUOTA: _("Your files are kept. The page “My access” says how to get more quota."),
+    EndReason.ACCESS: _("Your files are kept. The page “My access” says what is missing now."),
 }
 
 _NOTICES = {

@@ -7,7 +7,7 @@ from datetime import timedelta
 from federation.errors import Failure
 from federation.i18n import gettext
 from federation.persons import Person
-from federation.settings import in_language
+from federation.settings import Flavour, in_language
 from hub_config.wiring import House
 from quota.amounts import to_unit_hours, whole_seconds
 from quota.answers import Payer
@@ -17,7 +17,7 @@ from spawners.options import ANY_SITE
 from vetting.eligibility import Eligibility
 from vetting.placement import Wish, places
 
-__all__ = ["Choice", "StartForm", "start_form"]
+__all__ = ["Choice", "StartForm", "payer_of", "size_of", "start_form"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +103,13 @@ def _choice(
     ]
     refusals = [option.why_not for option in options if option.why_not is not None]
     why_not = refusals[0] if refusals and len(refusals) == len(options) else None
-    payer, no_payer = _payer(house, person, name, accounts)
+    payer, no_payer = payer_of(house, person, name, accounts)
     why_not = why_not or no_payer
     weight = float(flavour.weight)
-    size = [
-        gettext("{cpu} CPU").format(cpu=flavour.cpu),
-        gettext("{memory} GiB memory").format(memory=flavour.memory_gib),
-        *([gettext("{gpu} GPU").format(gpu=flavour.gpu)] if flavour.gpu else []),
-    ]
     return Choice(
         name=name,
         title=in_language(flavour.title, name),
-        text=", ".join(size),
+        text=size_of(flavour),
         weight=weight,
         lasts_hours=float(to_unit_hours(accounts[payer.owner].left)) / weight if payer else 0.0,
         why_not=why_not.message if why_not else "",
@@ -122,7 +117,17 @@ def _choice(
     )
 
 
-def _payer(
+def size_of(flavour: Flavour) -> str:
+    """What a session of a flavour has, in words."""
+    parts = [
+        gettext("{cpu} CPU").format(cpu=flavour.cpu),
+        gettext("{memory} GiB memory").format(memory=flavour.memory_gib),
+        *([gettext("{gpu} GPU").format(gpu=flavour.gpu)] if flavour.gpu else []),
+    ]
+    return ", ".join(parts)
+
+
+def payer_of(
     house: House, person: Person, flavour: str, accounts: Mapping[Owner, Standing]
 ) -> tuple[Payer | None, Failure | None]:
     """The first account that has enough for the shortest lease, else the first that may pay; or why none may."""

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from jupyterhub._data import DATA_FILES_PATH
 from jupyterhub.apihandlers.users import UserServerAPIHandler
@@ -17,16 +18,16 @@ from tornado import web
 from tornado.web import RequestHandler
 
 from federation.database import DatabaseUnavailable
-from federation.errors import DATABASE_AWAY, Failure, catalogue
+from federation.errors import DATABASE_AWAY, Failure
 from federation.i18n import gettext
 from hub_config.pages.session_api import last_activity
+from hub_config.pages.terms import TermsViews
 from hub_config.pages.views import Views
 from quota.errors import SERVER_BUSY
 from spawners.federated import FederatedSpawner
 from spawners.refusal import Refusal
 
 __all__ = [
-    "AskHandler",
     "HomeHandler",
     "SpawnFormHandler",
     "StartHandler",
@@ -40,6 +41,9 @@ _COMING = ("spawn", "check")
 """What JupyterHub calls a server that will be there soon: it starts, or a restarted hub is looking for it."""
 
 _CANCEL_SECONDS = 5
+
+TYPED = ("flavour", "environment", "site")
+"""The fields of the form that say what to start."""
 
 STATIC_FOLDER = Path(__file__).parent / "static"
 
@@ -88,9 +92,12 @@ class StartHandler(Page):
 
 
 class SpawnFormHandler(SpawnHandler):  # type: ignore[misc]  # jupyterhub has no types
-    """JupyterHub's form, except that options in the address only fill it in (a GET never starts anything), and that
-    starting what starts or runs already shows it instead of an error.
+    """JupyterHub's form, except that options in the address only fill it in (a GET never starts anything), that
+    starting what starts or runs already shows it instead of an error, and that who has to accept the terms first is
+    led there and back, with what was typed.
     """
+
+    terms: ClassVar[TermsViews]
 
     async def _post(self, user_name: str, server_name: str, display_name: str) -> None:
         user = self.find_user(user_name) if self.current_user.name == user_name else None
@@ -100,6 +107,11 @@ class SpawnFormHandler(SpawnHandler):  # type: ignore[misc]  # jupyterhub has no
             return
         if spawner is not None and spawner.pending:
             raise Refusal(Failure(SERVER_BUSY), url_path_join(self.hub.base_url, "ask"))
+        options = {name: self.get_body_argument(name, "") for name in TYPED}
+        if await asyncio.to_thread(self.terms.keep_from_starting, self.current_user.name, _given(options)):
+            form = f"{self.request.path}?{urlencode(_given(options))}"
+            self.redirect(f"{url_path_join(self.hub.base_url, 'terms')}?{urlencode({'next': form})}", status=303)
+            return
         await super()._post(user_name, server_name, display_name)
 
     def _get_user_options(self, query_options: dict[str, list[str]]) -> dict[str, Any]:
@@ -180,15 +192,8 @@ class StatusHandler(Page):
         self.finish(json.dumps(answer))
 
 
-class AskHandler(Page):
-    """GET /hub/ask: what is missing, and whom to ask."""
-
-    @web.authenticated
-    async def get(self) -> None:
-        about = self.get_argument("about", "")
-        problem = next((p for p in catalogue() if p.code == about), None)
-        view = await self.look(self.views.ask, self.current_user.name)
-        self.finish(await self.render_template("ask.html", view=view, about=problem.code if problem else ""))
+def _given(options: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value}
 
 
 class WhyHandler(Page):
@@ -234,7 +239,6 @@ def handlers() -> list[tuple[Any, ...]]:
         (r"/stop", StopHandler),
         (r"/keep", KeepHandler),
         (r"/session-status", StatusHandler),
-        (r"/ask", AskHandler),
         (r"/why", WhyHandler),
         (r"/nbfed/hub\.css", StyleHandler),
         (r"/nbfed/static/(.*)", AssetHandler, {"path": str(STATIC_FOLDER)}),

@@ -8,7 +8,7 @@ from tornado import web
 
 from federation.i18n import gettext, negotiate, use_language
 
-__all__ = ["COOKIE", "LanguageHandler", "install"]
+__all__ = ["COOKIE", "LanguageHandler", "install", "own_page"]
 
 COOKIE = "nbfed-language"
 _YEAR_DAYS = 365
@@ -42,10 +42,10 @@ class LanguageHandler(BaseHandler):  # type: ignore[misc]  # jupyterhub has no t
             text = gettext("This language is not offered. Known are {known}.")
             raise web.HTTPError(400, text.format(known=", ".join(self.offered)))
         self.set_cookie(COOKIE, language, path="/", expires_days=_YEAR_DAYS, samesite="Lax")
-        self.redirect(_own_page(self.get_argument("next", ""), self.hub.base_url))
+        self.redirect(own_page(self.get_argument("next", ""), self.hub.base_url))
 
 
-def _own_page(target: str, base_url: str) -> str:
+def own_page(target: str, base_url: str) -> str:
     """A page of this hub; anything else, another host for instance, becomes the home page."""
     path = target.partition("?")[0]
     # Browsers take a backslash for a slash, and drop what cannot be printed: both could lead elsewhere.

@@ -10,6 +10,7 @@ from math import floor
 from types import MappingProxyType
 
 from federation.ids import reference
+from federation.persons import Person
 from federation.settings import in_language
 from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.form_view import StartForm, start_form
@@ -17,6 +18,7 @@ from hub_config.pages.session_view import hours
 from hub_config.wiring import House
 from quota.amounts import charge, to_unit_hours
 from quota.notices import threshold_reached
+from quota.owners import Owner
 from quota.statement import Line, Standing, open_lines, standing
 from quota.statement import lines as lines_of
 from spawners.explaining import Explanation, explain
@@ -24,10 +26,8 @@ from spawners.findings import find, forecast_of
 from spawners.paying import owner_of, pool_owner, pools_of
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
-from vetting.missing import describe
 
 __all__ = [
-    "AskView",
     "EndedView",
     "HomeView",
     "PoolView",
@@ -123,18 +123,6 @@ class HomeView:
     form: StartForm
 
 
-@dataclass(frozen=True, kw_only=True)
-class AskView:
-    """The page that says what is missing and whom to ask."""
-
-    name: str
-    organisation: str
-    tier: str
-    missing: list[str]
-    next_tier: str
-    contact: str
-
-
 class Views:
     """Makes what a page shows for a hub user name. Raises `Failure` where admission does."""
 
@@ -158,17 +146,13 @@ class Views:
         now = house.clock()
         running = house.sessions.open_of_person(person.id)
         ended = house.sessions.ended_of_person(person.id, limit=_LAST_SESSIONS)
-        own, pools = owner_of(person), pools_of(person.facts, house.admission.policy.pools)
         with house.database.read() as connection:
-            accounts = {owner: standing(connection, owner, now) for owner in (own, *map(pool_owner, pools))}
+            quota, pools, accounts = self.quota(person, now)
             lines = lines_of(connection, [session.attempt for session in (*running, *ended)])
-            outlook = forecast_of(
-                connection, house.admission, person, accounts[own], open_lines(connection, own), 1000, now
-            )
         return HomeView(
             name=person.facts.name or person.user_name,
-            quota=_quota(accounts[own], outlook.lasts_until),
-            pools=[_pool(in_language(pool.title, name), accounts[pool_owner(name)]) for name, pool in pools.items()],
+            quota=quota,
+            pools=pools,
             running=[self._running(s, lines.get(s.attempt), user_url, now, active) for s in running],
             ended=[self._ended(s, lines.get(s.attempt)) for s in ended],
             form=start_form(house, person, accounts, typed),
@@ -178,20 +162,17 @@ class Views:
         """Only the start form."""
         return self.home(user_name, "", typed).form
 
-    def ask(self, user_name: str) -> AskView:
-        """What a person has and what keeps them from more."""
+    def quota(self, person: Person, now: datetime) -> tuple[QuotaView, list[PoolView], dict[Owner, Standing]]:
+        """A person's own quota with its forecast, and their communities'; and what the books say of each account."""
         house = self._house
-        person = house.admission.person(user_name)
-        eligibility = house.admission.eligibility(person)
-        following = next((s.tier for s in eligibility.standings if not s.holds), "")
-        return AskView(
-            name=person.facts.name or person.user_name,
-            organisation=person.facts.home_organisation,
-            tier=eligibility.tier or "",
-            missing=[describe(check) for check in eligibility.missing(following)] if following else [],
-            next_tier=following,
-            contact=house.settings.yaml.federation.contact,
-        )
+        own, pools = owner_of(person), pools_of(person.facts, house.admission.policy.pools)
+        with house.database.read() as connection:
+            accounts = {owner: standing(connection, owner, now) for owner in (own, *map(pool_owner, pools))}
+            outlook = forecast_of(
+                connection, house.admission, person, accounts[own], open_lines(connection, own), 1000, now
+            )
+        shared = [_pool(in_language(pool.title, name), accounts[pool_owner(name)]) for name, pool in pools.items()]
+        return _quota(accounts[own], outlook.lasts_until), shared, accounts
 
     def why(self, user_name: str, flavour: str) -> Explanation:
         """Why the person could start a flavour now, or why not.

@@ -138,6 +138,8 @@ async def jobs(site: Named) -> Poll:
 @router.get("/sites/{site}/jobs/{attempt}")
 async def job(site: Named, attempt: str) -> JobView:
     """One attempt, as last seen."""
+    if not site.sightings.knows(attempt):
+        site.nudge()  # of before our start: the hub waits for what the site says of it
     view = site.sightings.view(attempt)
     return JobView(life=view.life, row=view.row, missing_count=view.missing_count, time=site.site_time)
 

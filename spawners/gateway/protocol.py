@@ -140,9 +140,9 @@ class _Message(BaseModel):
 class _Asked(_Message):
     """What every request has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    v: Literal[1] = 1
+    v: Annotated[int, Field(ge=VERSION, le=VERSION)] = VERSION
     id: RequestId
 
     def line(self) -> bytes:
@@ -157,7 +157,7 @@ class Ping(_Asked):
 class Resources(BaseModel):
     """What a job asks for. Where the site has a choice of its own, None takes the site's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     cpus: Annotated[int, Field(ge=1, le=100_000)]
     memory_mib: Annotated[int, Field(ge=1, le=100_000_000)]
@@ -187,7 +187,7 @@ class Queue(_Asked):
 class JobName(BaseModel):
     """Which job is meant: by the scheduler's id, our tag and its owner; all three must be right."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     job: JobId
     attempt: Attempt
@@ -209,8 +209,11 @@ _REQUEST: TypeAdapter[Ping | Submit | Queue | History | Cancel] = TypeAdapter(Re
 
 
 def parse_request(text: bytes | str) -> Ping | Submit | Queue | History | Cancel:
-    """The request in one line of JSON. Raises pydantic's ValidationError."""
-    return _REQUEST.validate_json(text)
+    """The request in one line of JSON. Raises ValueError (pydantic's ValidationError is one)."""
+    request = _REQUEST.validate_json(text)
+    if "v" not in request.model_fields_set:
+        raise ValueError("a request says its version")
+    return request
 
 
 # --- answers ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from spawners.gateway.protocol import JobState, Row
 __all__ = ["MISSING_TWICE", "Sightings", "View"]
 
 MISSING_TWICE = 2
+_REMEMBERED = 3000
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Sightings:
     """Whether the last question was answered."""
     _asked: int = 0
     _seen: dict[str, _Seen] = field(default_factory=dict)
-    _answers: int = 0
 
     def ask(self) -> int:
         """A question goes out; its number."""
@@ -66,7 +66,6 @@ class Sightings:
     def answered(self, number: int, rows: Iterable[Row]) -> bool:
         """The answer to that question. Returns whether it has news: a job that is missing or runs without a port."""
         self.rows, self.fresh = list(rows), True
-        self._answers += 1
         by_attempt = {row.attempt: row for row in self.rows}
         news = False
         for attempt, row in by_attempt.items():
@@ -80,18 +79,22 @@ class Sightings:
                 continue
             seen.missing += 1
             news = news or seen.missing < MISSING_TWICE
-            if seen.missing > MISSING_TWICE and self._answers > MISSING_TWICE:
-                del self._seen[attempt]  # what was never seen here counts as missing from every answer
+            if seen.missing > _REMEMBERED:
+                del self._seen[attempt]  # nobody asks for it any more, or has to wait for two answers again
         return news
 
     def failed(self) -> None:
         """The question was not answered."""
         self.fresh = False
 
+    def knows(self, attempt: str) -> bool:
+        """Whether it was seen, submitted or asked for before."""
+        return attempt in self._seen
+
     def view(self, attempt: str) -> View:
-        """What is known of it. One that was never seen is missing from all answers there were."""
-        seen = self._seen.get(attempt)
-        row, missing = (seen.row, seen.missing) if seen else (None, self._answers)
+        """What is known of it. For one that nobody knew, the answers count from this question on."""
+        seen = self._seen.setdefault(attempt, _Seen(since=self._asked))
+        row, missing = seen.row, seen.missing
         if (row is not None and row.state is JobState.ENDED) or missing >= MISSING_TWICE:
             life = Life.ENDED
         elif row is None or missing or not self.fresh:

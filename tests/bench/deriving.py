@@ -10,12 +10,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from federation.terms import Acceptance, TermsInForce
 from hub_config.settings import FederationYaml, parse
 from tests.bench.report import ROOT, Report, percentile
 from vetting.eligibility import derive
 from vetting.identity import identify
 from vetting.placement import Wish, places
-from vetting.recorded import Acceptance, Evidence, MappingState, Recorded, TermsInForce
+from vetting.recorded import Evidence, MappingState, Recorded
 from vetting.roles import roles_of
 
 __all__ = ["measure"]

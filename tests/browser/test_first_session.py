@@ -17,6 +17,15 @@ def sign_in(page: Page, service: Service, name: str) -> None:
     page.goto(service.base_url)
     page.get_by_role("button", name=re.compile(name)).click()
     expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
+    accept_terms(page)
+
+
+def accept_terms(page: Page) -> None:
+    """As everybody does once; back to the home page."""
+    if page.locator("#terms-needed").count():
+        page.locator("#terms-needed a").click()
+        page.locator("#accept-terms button").click()
+        page.wait_for_url(re.compile("/hub/home$"))
 
 
 def _bytes(frame: str | bytes) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from spawners.sessions import Server
-from tests.browser.test_first_session import sign_in
+from tests.browser.test_first_session import accept_terms, sign_in
 from tests.support.service import Service, running_service
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
@@ -89,6 +89,7 @@ def test_jupyterlab_shows_it_in_the_language_of_the_hubs_pages_and_says_when_the
     page = context.new_page()
     page.goto(service.base_url)
     page.get_by_role("button", name=re.compile("Sofía Herrera")).click()
+    accept_terms(page)
     page.get_by_role("link", name="PT").click()
     expect(page.locator("html")).to_have_attribute("lang", "pt")
     open_lab(page)

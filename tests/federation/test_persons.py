@@ -19,6 +19,8 @@ from federation.persons import (
     PersonTable,
     candidates,
     find_by_user_name,
+    forget,
+    former_facts,
     person_key,
     remember,
     user_name,
@@ -255,3 +257,68 @@ def test_whom_a_text_may_mean(database: Database, people: dict[str, Person], tex
     with database.read() as connection:
         found = candidates(connection, wanted)
     assert sorted(person.id for person in found) == sorted(people[name].id for name in expected)
+
+
+# --- what changes, and what is removed ------------------------------------------------------------------------------
+
+
+def former(database: Database, person: Person) -> list[tuple[datetime, dict[str, str]]]:
+    with database.read() as connection:
+        return former_facts(connection, person.id)
+
+
+def test_a_name_and_an_address_that_changed_are_kept_with_when(database: Database) -> None:
+    person = sign_in(database)
+    later = replace(FACTS, name="Inês Carvalho Lima", email="lima@example.org")
+    again = sign_in(database, facts=later, now=NOW + timedelta(days=1))
+    assert (again.facts, again.facts_at, again.user_name) == (later, NOW + timedelta(days=1), person.user_name)
+    assert former(database, person) == [
+        (NOW + timedelta(days=1), {"name": "Inês Carvalho", "email": "ines@example.org"})
+    ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"memberships": ()}, id="memberships"),
+        pytest.param({"assurance": ("x",), "mfa": False}, id="assurance"),
+    ],
+)
+def test_what_nobody_is_called_by_has_no_history(database: Database, changed: dict[str, Any]) -> None:
+    person = sign_in(database)
+    sign_in(database, facts=replace(FACTS, **changed))
+    assert former(database, person) == []
+
+
+def test_the_history_is_short(database: Database) -> None:
+    person = sign_in(database)
+    for n in range(15):
+        sign_in(database, facts=replace(FACTS, name=f"Name {n}"), now=NOW + timedelta(days=n + 1))
+    kept = former(database, person)
+    assert [facts["name"] for _until, facts in kept] == [f"Name {n}" for n in range(13, 3, -1)]
+
+
+def test_who_is_forgotten_cannot_be_found_and_signs_in_as_somebody_new(database: Database) -> None:
+    person = sign_in(database)
+    sign_in(database, facts=replace(FACTS, name="Inês Lima"))
+    sign_in(database, "2")
+    with database.write() as connection:
+        name = forget(connection, person, NOW + timedelta(days=1))
+    assert former(database, person) == []
+    with database.read() as connection:
+        row = connection.execute(select(PersonTable.__table__).where(PersonTable.id == person.id)).one()
+        left = find_by_user_name(connection, name)
+        assert candidates(connection, "Inês") == candidates(connection, "2")
+        assert find_by_user_name(connection, person.user_name) is None
+    assert left is not None
+    assert left.facts == Facts()
+    told = " ".join(str(value) for name, value in row._mapping.items() if name != "id")
+    assert not any(part in told for part in ("Inês", "ines", "example.org", ISSUER))
+    assert sign_in(database).id != person.id
+
+
+def test_two_who_are_forgotten_stay_two(database: Database) -> None:
+    one, other = sign_in(database), sign_in(database, "2")
+    with database.write() as connection:
+        assert forget(connection, one, NOW) != forget(connection, other, NOW)

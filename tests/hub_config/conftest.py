@@ -15,9 +15,11 @@ from jupyterhub.handlers.base import BaseHandler
 from federation.database import Database
 from federation.state import StateFolder
 from hub_config.authenticator import FederatedAuthenticator
-from hub_config.pages.handlers import Page
+from hub_config.pages.access_handlers import AccessHandler, MyDataHandler
+from hub_config.pages.handlers import Page, SpawnFormHandler
 from hub_config.pages.language import LanguageHandler
 from hub_config.pages.session_api import SessionAPIHandler
+from hub_config.pages.terms_handlers import TermsHandler
 from hub_config.settings import Settings, load
 from hub_config.wiring import House, house
 from spawners.federated import FederatedSpawner
@@ -31,6 +33,10 @@ SET_ONCE_FOR_ALL = (
     (FederatedAuthenticator, "providers"),
     (FederatedAuthenticator, "public_url"),
     (Page, "views"),
+    (SpawnFormHandler, "terms"),
+    (TermsHandler, "terms"),
+    (AccessHandler, "access"),
+    (MyDataHandler, "house"),
     (SessionAPIHandler, "views"),
     (LanguageHandler, "offered"),
     (BaseHandler, "prepare"),
@@ -63,6 +69,7 @@ def make_house(make_settings: MakeSettings, tables: Path) -> Iterator[MakeHouse]
         made = house(settings, actor="test", clock=lambda: NOW)
         databases.append(made.database)
         made.publish_rates()
+        made.publish_terms()
         return made
 
     yield make

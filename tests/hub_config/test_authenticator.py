@@ -14,6 +14,7 @@ from traitlets.config import Config
 
 from federation.database import Database, DatabaseUnavailable
 from federation.persons import Person, PersonTable, find_by_user_name
+from federation.terms import accept
 from hub_config.authenticator import FederatedAuthenticator, auth_state_keys, configure_sign_in
 from hub_config.demo.personas import PERSONAS
 from hub_config.settings import Settings, SettingsError
@@ -200,12 +201,14 @@ def test_every_persona_can_sign_in(client: ProviderClient, persona: Any) -> None
     assert model["name"].startswith(persona.preferred_username + "-")
 
 
-def test_the_default_quota_is_given_at_sign_in(make_house: MakeHouse) -> None:
+def test_the_default_quota_is_given_at_sign_in_once_the_tier_is_reached(make_house: MakeHouse) -> None:
     real = make_house()
     client = client_of(cast("FakeHouse", real), owns_namespaces="any")
     researcher = next(persona for persona in PERSONAS if persona.key == "researcher")
     model = sign_in(client, researcher.claims)
     found = real.admission.person(model["name"])
+    with real.database.write() as connection:
+        accept(connection, person_id=found.id, version="2026-11", language="en", now=NOW)
     sign_in(client, researcher.claims)
     with real.database.read() as connection:
         assert standing(connection, owner_of(found), NOW).granted == from_unit_hours(100)

@@ -16,8 +16,10 @@ from traitlets.config import Config
 from federation import migrations
 from hub_config.authenticator import FederatedAuthenticator
 from hub_config.configure import configure
-from hub_config.pages.handlers import AskHandler, HomeHandler, SpawnFormHandler, StopServerAPIHandler
+from hub_config.pages.access_handlers import AccessHandler
+from hub_config.pages.handlers import HomeHandler, SpawnFormHandler, StopServerAPIHandler
 from hub_config.pages.language import LanguageHandler
+from hub_config.pages.terms_handlers import TermsHandler
 from hub_config.restoring_proxy import MARK, RestoringProxy
 from hub_config.settings import Settings
 from spawners.federated import FederatedSpawner
@@ -85,15 +87,17 @@ def test_jupyterhub_knows_every_name_and_takes_every_value(c: Config) -> None:
     assert authenticator.manage_groups
 
 
-def test_worker_and_prometheus_may_do_just_what_they_need(c: Config, settings: Settings) -> None:
+def test_services_may_do_just_what_they_need(c: Config, settings: Settings) -> None:
     scopes = ["list:users", "read:servers", "delete:servers", "start:servers", "custom:nbfed:refresh"]
     assert [(role["name"], role["scopes"], role["services"]) for role in c.JupyterHub.load_roles] == [
         ("worker", scopes, ["worker"]),
         ("prometheus", ["read:metrics"], ["prometheus"]),
+        ("operator", ["delete:users"], ["operator"]),
     ]
-    assert {*scopes, "read:metrics"} <= {*scope_definitions, *c.JupyterHub.custom_scopes}
+    assert {*scopes, "read:metrics", "delete:users"} <= {*scope_definitions, *c.JupyterHub.custom_scopes}
     assert c.JupyterHub.services == [
-        {"name": name, "api_token": settings.state.secret(f"{name}_token")} for name in ("worker", "prometheus")
+        {"name": name, "api_token": settings.state.secret(f"{name}_token")}
+        for name in ("worker", "prometheus", "operator")
     ]
 
 
@@ -129,9 +133,10 @@ def test_addresses_and_secrets_are_those_of_the_installation(c: Config, settings
     assert proxy.auth_token == state.secret("proxy_token")
     assert proxy.extra_routes == {MARK: hub.hub_bind_url}
     secrets = [
-        state.secret(name) for name in ("cookie_secret", "proxy_token", "worker_token", "prometheus_token", "crypt_key")
+        state.secret(name)
+        for name in ("cookie_secret", "proxy_token", "worker_token", "prometheus_token", "operator_token", "crypt_key")
     ]
-    assert len(set(secrets)) == 5
+    assert len(set(secrets)) == 6
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in (state.root / "secrets").iterdir())
 
 
@@ -179,7 +184,13 @@ def test_the_route_of_batchspawner_is_gone(settings: Settings) -> None:
 
 def test_our_handlers_take_the_places_of_jupyterhubs(c: Config) -> None:
     found = routes(handlers.default_handlers)
-    for route, handler in ((r"/home", HomeHandler), (r"/ask", AskHandler), (r"/language", LanguageHandler)):
+    for route, handler in (
+        (r"/home", HomeHandler),
+        (r"/ask", AccessHandler),
+        (r"/access", AccessHandler),
+        (r"/terms", TermsHandler),
+        (r"/language", LanguageHandler),
+    ):
         assert [h for r, h in found if r == route] == [handler]
     on_hub = {handler for _route, handler in found}
     assert SpawnFormHandler in on_hub

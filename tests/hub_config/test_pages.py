@@ -22,13 +22,15 @@ from federation.i18n import LANGUAGES, use_language
 from federation.ids import new_id
 from federation.persons import Facts, Person, remember
 from federation.state import StateFolder
+from federation.terms import accept
 from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
+from hub_config.pages.access import AccessView, FlavourView, SiteView, TierView, Wanted
 from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.form_view import Choice, StartForm
 from hub_config.pages.handlers import StyleHandler
-from hub_config.pages.language import _own_page
+from hub_config.pages.language import own_page
+from hub_config.pages.terms import Notices, TermsView, TermsViews, as_html
 from hub_config.pages.views import (
-    AskView,
     EndedView,
     HomeView,
     PoolView,
@@ -48,7 +50,6 @@ from spawners.paying import owner_of
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState, SessionTable
 from tests.hub_config.conftest import MakeHouse
-from vetting.eligibility import Check
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 HOME = "/hub/home"
@@ -76,7 +77,7 @@ MEMBER = Facts(
     ],
 )
 def test_a_page_of_the_hub_is_gone_back_to(target: str) -> None:
-    assert _own_page(target, "/hub/") == target
+    assert own_page(target, "/hub/") == target
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_a_page_of_the_hub_is_gone_back_to(target: str) -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_the_home_page(target: str) -> None:
-    assert _own_page(target, "/hub/") == HOME
+    assert own_page(target, "/hub/") == HOME
 
 
 @given(st.text(st.sampled_from("/\\:@.?#ehx \t\n%[]"), max_size=12).filter(lambda text: not re.search(r"[\[\]]", text)))
@@ -134,7 +135,7 @@ def test_anything_else_is_the_home_page(target: str) -> None:
 @example("/.//evil")
 @example("/%5cevil")
 def test_no_target_leads_to_another_host(target: str) -> None:
-    found = _own_page(target, "/hub/")
+    found = own_page(target, "/hub/")
     # What browsers do first: a backslash is a slash, tabs and line breaks are nothing (WHATWG URL).
     seen = re.sub(r"[\t\r\n]", "", found).replace("\\", "/").strip()
     address = urlsplit(urljoin(OF_A_BROWSER, seen))
@@ -166,7 +167,7 @@ def test_a_stop_that_nobody_asked_for_is_told_before_and_says_what_to_do_next(re
     assert before.count("{time}") == 1
     assert before.endswith(".")
     assert {"en": "files are kept", "es": "archivos se conservan", "pt": "arquivos"}[language] in after
-    asks = {"en": "Where to ask", "es": "A quién acudir", "pt": "A quem recorrer"}[language]
+    asks = {"en": "My access", "es": "Mi acceso", "pt": "Meu acesso"}[language]
     assert (asks in after) is (reason is not EndReason.IDLE)
 
 
@@ -286,11 +287,15 @@ def house(make_house: MakeHouse) -> House:
     return make_house(**CHANGES)
 
 
-def person(house: House, subject: str = "ines", facts: Facts = MEMBER) -> Person:
+def person(house: House, subject: str = "ines", facts: Facts = MEMBER, *, agrees: bool = True) -> Person:
+    """Somebody who signed in, and accepted the terms."""
     with house.database.write() as connection:
-        return remember(
+        who = remember(
             connection, issuer="https://idp.example.org", subject=subject, preferred=subject, facts=facts, now=NOW
         )
+        if agrees:
+            accept(connection, person_id=who.id, version="2026-11", language="en", now=NOW)
+    return who
 
 
 def form(house: House, who: Person | None = None, typed: dict[str, str] | None = None) -> StartForm:
@@ -517,29 +522,6 @@ def test_what_became_of_a_server_that_nobody_started(house: House) -> None:
     assert Views(house).last_session(person(house).user_name, "none") == {"known": False, "open": False}
 
 
-@pytest.mark.parametrize(
-    ("facts", "tier", "following", "missing"),
-    [
-        pytest.param(Facts(), "T0", "T1", ["membership of one of these", "vouched for better"], id="newcomer"),
-        pytest.param(replace(MEMBER, assurance=()), "T0", "T1", ["vouched for better"], id="member"),
-        pytest.param(MEMBER, "T1", "T2", ["evidence"], id="researcher"),
-    ],
-)
-def test_who_asks_is_told_what_is_missing_for_the_next_tier(
-    house: House, facts: Facts, tier: str, following: str, missing: list[str]
-) -> None:
-    view = Views(house).ask(person(house, facts=facts).user_name)
-    assert (view.tier, view.next_tier) == (tier, following)
-    assert len(view.missing) == len(missing)
-    assert all(words in said for words, said in zip(missing, view.missing, strict=True)), view.missing
-
-
-def test_who_has_everything_misses_nothing(make_house: MakeHouse) -> None:
-    house = make_house()
-    view = Views(house).ask(person(house).user_name)
-    assert (view.tier, view.next_tier, view.missing) == ("T1", "", [])
-
-
 # --- templates ------------------------------------------------------------------------------------------------
 
 USER = SimpleNamespace(
@@ -578,10 +560,41 @@ HOME_VIEW = HomeView(
     ended=[ENDED, replace(ENDED, server="second")], form=FORM,
 )  # fmt: skip
 EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), pools=[], running=[], ended=[], form=CLOSED)
-ASK_VIEW = AskView(
-    name="Inês", organisation="example.org", tier="T1", next_tier="T2", contact="",
-    missing=[Check(field, "x", holds=False) for field in ("communities", "assurance", "affiliation", "tier", "evidence")],
+ACCESS_VIEW = AccessView(
+    name="Inês", user_name="ines-abc234", email="ines@example.org", organisation="example.org", provider="demo",
+    subject="0a" * 32, facts_at=NOW, is_stale=False, communities=[COMMUNITY], affiliations=["faculty@example.org"],
+    unchecked_affiliations=["staff@other.org"], assurance=["IAP/medium"], mfa=True, roles=["reviewer"],
+    not_understood=["urn:?"], tier="T1", quota=QUOTA, pools=[],
+    tiers=[
+        TierView(name="T0", holds=True, gives=[], asks=[]),
+        TierView(name="T1", holds=True, gives=["100 unit-hours"], asks=[Wanted(text="the membership", holds=True)]),
+        TierView(name="T2", holds=False, gives=["the GPU"], asks=[Wanted(text="evidence", holds=False, where="desk")]),
+    ],
+    sites=[
+        SiteView(
+            name="here", title="Here", country="Peru", mapping="The site has accepted you.",
+            flavours=[
+                FlavourView(name="small", title="Small", text="1 CPU", weight=1, lasts_hours=2.96, missing=[]),
+                FlavourView(
+                    name="gpu", title="GPU", text="8 CPU", weight=1, lasts_hours=2.96, why_not="For tier T2.",
+                    missing=["evidence"], where="desk", code="flavour-needs-tier",
+                ),
+                FlavourView(
+                    name="free", title="Free", text="1 CPU", weight=1, lasts_hours=1, why_not="The terms.",
+                    missing=["your acceptance"], where="terms", code="terms-not-accepted",
+                ),
+                FlavourView(name="off", title="Off", text="1 CPU", weight=1, lasts_hours=1, why_not="Down.", missing=[]),
+            ],
+        )
+    ],
+    terms_accepted_at=NOW,
 )  # fmt: skip
+NOTHING_VIEW = replace(
+    ACCESS_VIEW, email="", organisation="", communities=[], affiliations=[], unchecked_affiliations=[], assurance=[],
+    mfa=False, roles=[], not_understood=[], tier="", quota=_quota(Standing()), tiers=[], sites=[],
+    terms_accepted_at=None, is_stale=True,
+)  # fmt: skip
+TERMS_VIEW = TermsView(version="2026-11", since=NOW, html=as_html("# Be *kind*"), language="es")
 WHY = Explanation(
     at=NOW, flavour="Small", admitted=False, answer="No.", reasons=(Failure(DATABASE_AWAY),),
     parts=(
@@ -619,23 +632,30 @@ def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
         autoescape=True, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     house: Any = SimpleNamespace(settings=load(DEMO_FILE, StateFolder(tmp_path)))
-    for name, value in _for_templates(house, Views(house)).items():
+    for name, value in _for_templates(house, Views(house), TermsViews(house)).items():
         made.globals[name] = value(USER) if callable(value) else value
     made.globals |= {
         "base_url": "/hub/", "prefix": "/", "user": USER, "login_url": "/hub/login", "login_service": "x",
         "logout_url": "/hub/logout",
         "static_url": lambda name, **_options: f"/static/{name}", "version_hash": "x", "services": [], "parsed_scopes": {},
         "expanded_scopes": set(), "xsrf": "x", "xsrf_token": "the-xsrf-token",
-        "start_form": lambda _user: FORM, "last_session": lambda _user, _server: ENDED_SESSION,
+        "notices": lambda _user: Notices(), "start_form": lambda _user: FORM,
+        "last_session": lambda _user, _server: ENDED_SESSION,
     }  # fmt: skip
     return made
 
 
+ASKED = {"provider": "Check-in", "about": "quota-held", "asked": "GPU – Here"}
+READ = {"view": TERMS_VIEW, "back": "/hub/home", "is_other_version": False}
 PAGES = [
     pytest.param("home.html", {"view": HOME_VIEW, "form": FORM, "error_html": ""}, id="home"),
     pytest.param("home.html", {"view": EMPTY_VIEW, "form": CLOSED, "error_html": "<b>No.</b>"}, id="home-of-a-newcomer"),
-    pytest.param("ask.html", {"view": ASK_VIEW, "about": "quota-held"}, id="ask"),
-    pytest.param("ask.html", {"view": replace(ASK_VIEW, missing=[]), "about": ""}, id="ask-with-everything"),
+    pytest.param("access.html", {"view": ACCESS_VIEW, **ASKED}, id="access-after-a-refusal"),
+    pytest.param("access.html", {"view": NOTHING_VIEW, **ASKED, "about": "", "asked": ""}, id="access-with-nothing"),
+    pytest.param("terms.html", READ, id="terms"),
+    pytest.param("terms.html", {**READ, "is_other_version": True}, id="other-terms"),
+    pytest.param("terms.html", {**READ, "view": replace(TERMS_VIEW, accepted_at=NOW)}, id="terms-accepted"),
+    pytest.param("terms.html", {**READ, "view": replace(TERMS_VIEW, reaccept_by=NOW)}, id="terms-changed"),
     pytest.param("why.html", {"view": WHY}, id="why-not"),
     pytest.param("why.html", {"view": replace(WHY, admitted=True, reasons=())}, id="why"),
     pytest.param("spawn.html", SPAWN, id="spawn"),
@@ -676,7 +696,15 @@ def test_every_page_has_all_that_it_names(
 
 
 def test_every_template_of_ours_is_rendered_here_or_is_part_of_one() -> None:
-    parts = {"_nav.html", "_nothing_to_start.html", "_start_form.html", "nbfed_page.html", "page.html"}
+    parts = {
+        "_nav.html",
+        "_nothing_to_start.html",
+        "_notices.html",
+        "_quota.html",
+        "_start_form.html",
+        "nbfed_page.html",
+        "page.html",
+    }
     tested = {str(param.values[0]) for param in PAGES}
     assert {path.name for path in TEMPLATES_FOLDER.iterdir()} == tested | parts
 
@@ -760,7 +788,14 @@ def test_what_others_wrote_is_no_markup(templates: Environment) -> None:
         ended=[replace(ENDED, server=EVIL, reason=EVIL)],
     )  # fmt: skip
     page = templates.get_template("home.html").render(view=view, form=evil_form, error_html="")
-    asking = templates.get_template("ask.html").render(view=replace(ASK_VIEW, name=EVIL, organisation=EVIL), about=EVIL)
+    said = dict.fromkeys(("name", "email", "organisation", "subject", "user_name"), EVIL)
+    heard = {
+        name: [EVIL]
+        for name in ("communities", "affiliations", "unchecked_affiliations", "assurance", "not_understood")
+    }
+    asking = templates.get_template("access.html").render(
+        view=replace(ACCESS_VIEW, **said, **heard), provider=EVIL, about=EVIL, asked=EVIL
+    )
     spawning = templates.get_template("spawn.html").render(**{**SPAWN, "error_message": EVIL})
     choosing = templates.get_template("login.html").render(providers=[replace(CHOICE, title=EVIL, away=True)])
     for html in (page, asking, spawning, choosing):

@@ -246,6 +246,7 @@ MISTAKES = {
             "federation.terms"
         ),
     ],
+    "terms-without-words": "11: federation.terms.files: field required",
     "text": "1: a federation.yaml is a mapping of sections; this is a str",
     "two-documents": "10: this is not YAML: expected a single document in the stream, but found another document",
     "unknown-flavour": "14: sites.here.flavours.1: there is no flavour 'smal'; did you mean 'small'?",

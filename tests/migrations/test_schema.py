@@ -18,21 +18,26 @@ from sqlalchemy import Table, insert, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
-from federation import migrations
+from federation import migrations, terms
 from federation.audit import AuditTable
 from federation.database import Base, Database
 from federation.outbox import OutboxTable
 from federation.persons import PersonTable
+from federation.terms import AcceptanceTable
 from quota.tables import EntryTable, GrantTable, HoldTable, RateTable
 from spawners.gateway.tables import ForwardTable
 from spawners.tables import SessionTable
 from tests.support.books import MINUTE, START, Books, Crash, CrashingDatabase, discrepancies, dump, open_books, units
 from tests.support.databases import Databases
 from tests.support.structure import structure
+from vetting import mappings
+from vetting.tables import MappingTable
 
-HOUSES = (AuditTable, OutboxTable, PersonTable, EntryTable, SessionTable, ForwardTable)
+HOUSES = (
+    AuditTable, OutboxTable, PersonTable, AcceptanceTable, EntryTable, MappingTable, SessionTable, ForwardTable,
+)  # fmt: skip
 """One table of each house that has any: so all of them are imported."""
-KEPT = ("audit", "entry", "rate_table")
+KEPT = ("acceptance", "audit", "entry", "rate_table", "site_account", "terms")
 """Tables of which no row is ever changed."""
 SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 
@@ -200,8 +205,12 @@ def stamp(database: Database, version: str) -> None:
 
 
 def eventful(database: Database) -> Books:
-    """Books with a row in every table of theirs."""
+    """Books with a row in every table of theirs, and in those that are written once."""
     books = open_books(database)
+    with database.write() as connection:
+        terms.publish(connection, "1", {"en": "Words."}, START)
+        terms.accept(connection, person_id="p", version="1", language="en", now=START)
+        mappings.ask(connection, person_id="p", site="here", account="ana", by="olga", now=START)
     books.grant(units(36_000))
     books.ledger.revoke(books.grant(units(600)), actor="olga", reason="")
     settled = books.settle(books.hold(), MINUTE).hold
@@ -292,6 +301,10 @@ REPLACEMENTS = [
     pytest.param("entry", {"seq": 1000, "WHERE": "key IS NOT NULL"}, id="entry-by-its-key"),
     pytest.param("rate_table", {}, id="rate"),
     pytest.param("rate_table", {"rowid": 1, "version": 7}, id="rate-by-its-number"),
+    pytest.param("terms", {}, id="terms"),
+    pytest.param("acceptance", {}, id="acceptance"),
+    pytest.param("acceptance", {"id": "another"}, id="acceptance-of-the-same"),
+    pytest.param("site_account", {}, id="account-of-a-site"),
     pytest.param("grant", {}, id="grant"),
     pytest.param("grant", {"id": "another"}, id="grant-by-its-key"),
     pytest.param("grant", {"key": "another"}, id="grant-by-its-id"),

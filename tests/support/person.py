@@ -25,22 +25,32 @@ class Person:
             event_hooks={"response": [self._loopback_is_secure]},
         )  # fmt: skip
 
-    def sign_in(self, persona: str) -> "Person":
-        """Go to the hub, be sent to the sign-in page, choose a persona."""
+    def sign_in(self, persona: str, *, agrees: bool = True) -> "Person":
+        """Go to the hub, be sent to the sign-in page, choose a persona, accept the terms."""
         subject = next(p.subject for p in PERSONAS if p.key == persona)
         page = self.client.get(self.base_url + "hub/home")
         assert subject in page.text, page.text[:2000]
         answer = self.client.post(str(page.url), data={"sub": subject})
         assert answer.status_code == 200, answer.text[:2000]
         assert answer.url.path == "/hub/home", answer.url
+        if agrees:
+            self.accept_terms()
         return self
+
+    def accept_terms(self) -> httpx.Response | None:
+        """Read the terms and accept them, as everybody does once; None where there is nothing to accept."""
+        page = BeautifulSoup(self.client.get(self.base_url + "hub/terms").text, "html.parser")
+        return self.submit(page, "#accept-terms") if page.select_one("#accept-terms") else None
 
     def sign_in_with_password(self, user: str, *, page: str = "hub/home", password: str = "password") -> httpx.Response:
         """Go to a page of the hub, be sent to Keycloak, and fill in its form; the answer at the end of the way."""
         asked = self.client.get(self.base_url + page)
         form = BeautifulSoup(asked.text, "html.parser").select_one("#kc-form-login")
         assert form is not None, (asked.url, asked.text[:2000])
-        return self.client.post(str(form["action"]), data={"username": user, "password": password})
+        answer = self.client.post(str(form["action"]), data={"username": user, "password": password})
+        if answer.is_success:
+            self.accept_terms()
+        return answer
 
     @property
     def user_name(self) -> str:

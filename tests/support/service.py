@@ -46,6 +46,8 @@ def demo_yaml(**changes: Any) -> dict[str, Any]:
     content["federation"]["base_url"] = f"http://127.0.0.1:{public}"
     content["listen"] = {"proxy_api_port": api, "hub_port": hub, "worker_port": worker, "sign_in_port": sign_in}
     content["worker"] = {"interval_seconds": 1}
+    files = content["federation"]["terms"]["files"]
+    files.update({language: str(DEMO_FILE.parent / file) for language, file in files.items()})
     for section, values in changes.items():
         content.setdefault(section, {}).update(values)
     return content

@@ -30,7 +30,7 @@ def answer(claims: Plain, recorded: Plain, rules: Plain, now: datetime) -> dict[
             site: {
                 flavour
                 for flavour in rules["sites"][site]["flavours"]
-                if rules["flavours"][flavour]["tier"] in at[site] and person.is_let_in(site)
+                if rules["flavours"][flavour]["tier"] in at[site] and person.is_let_in(site) and person.may_start()
             }
             for site in rules["sites"]
         },
@@ -114,6 +114,10 @@ class _Person:
             expression,
         )
         return bool(eval(in_python.replace("&", " and ").replace("|", " or ")))
+
+    def may_start(self) -> bool:
+        # "Nothing is submitted or started before."
+        return not self.rules.get("terms") or self._accepted_the_terms()
 
     def _accepted_the_terms(self) -> bool:
         """The version in force; or the one before, until the days of grace after the change are over."""

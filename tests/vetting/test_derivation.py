@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from federation.settings import Environment, Flavour, Site
+from federation.terms import Acceptance, TermsInForce
 from tests.vetting.oracle import answer
-from vetting.eligibility import Recorded, derive
+from vetting.eligibility import derive
 from vetting.identity import identify
 from vetting.placement import Certification, Downtime, SiteState, Wish, places
-from vetting.recorded import Acceptance, Evidence, MappingState, Suspension, TermsInForce
+from vetting.recorded import Evidence, MappingState, Recorded, Suspension
 from vetting.roles import roles_of
 from vetting.settings import Provider, RoleRules, Tier
 

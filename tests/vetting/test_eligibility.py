@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from federation.persons import Facts
 from federation.settings import BatchSite, KubernetesSite, Site
-from vetting.eligibility import Check, Eligibility, Recorded
+from federation.terms import Acceptance, TermsInForce
+from vetting.eligibility import Check, Eligibility
 from vetting.eligibility import derive as derive_at
-from vetting.recorded import Acceptance, Evidence, MappingState, Suspension, TermsInForce
+from vetting.recorded import Evidence, MappingState, Recorded, Suspension
 from vetting.settings import Tier
 
 VO = "urn:mace:egi.eu:group:vo.example.org"
@@ -147,7 +148,8 @@ def test_rules_that_ask_for_nothing(rule: dict[str, Any], holds: bool) -> None:
 
 
 def test_with_no_tiers_nobody_has_one() -> None:
-    assert derive(ALL, ALL_RECORDED, {}, sites={}) == Eligibility(None, ())
+    nothing = derive(ALL, ALL_RECORDED, {}, sites={})
+    assert (nothing.tier, nothing.standings, nothing.at) == (None, (), {})
 
 
 def test_all_fields_of_a_rule_must_hold() -> None:

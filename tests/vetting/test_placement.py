@@ -10,7 +10,8 @@ from federation.errors import Failure
 from federation.i18n import use_language
 from federation.persons import Facts
 from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, LocalSite, Site
-from vetting.eligibility import Eligibility, Recorded, derive
+from federation.terms import Acceptance, TermsInForce
+from vetting.eligibility import Eligibility, derive
 from vetting.errors import (
     ACCESS_SUSPENDED,
     FLAVOUR_NEEDS_TIER,
@@ -21,9 +22,10 @@ from vetting.errors import (
     SITE_DOWNTIME,
     SITE_NOT_ATTACHED,
     SITE_NOT_OPEN,
+    TERMS_NOT_ACCEPTED,
 )
 from vetting.placement import Certification, Downtime, Option, SiteState, Wish, choose, places
-from vetting.recorded import Acceptance, Evidence, MappingState, Suspension, TermsInForce
+from vetting.recorded import Evidence, MappingState, Recorded, Suspension
 from vetting.settings import Tier
 
 FLAVOURS = {
@@ -50,9 +52,10 @@ SITES: dict[str, Site] = {
     ),
     "here": LocalSite.model_validate({"kind": "local", "title": {"en": "Here", "es": "Aquí"}, "flavours": ["small"]}),
 }  # fmt: skip
+COMMUNITY = "urn:mace:example.org:group:demo"
 TIERS = {
     "T0": Tier(),
-    "T1": Tier(terms="accepted"),
+    "T1": Tier.model_validate({"communities": [COMMUNITY], "terms": "accepted"}),
     "T2": Tier.model_validate({"needs": "T1", "evidence": "recorded"}),
 }
 KINDS = ("local", "kubernetes", "batch")
@@ -67,14 +70,19 @@ def person(
     """Somebody who reaches a tier and whom every site accepted."""
     recorded = Recorded(
         **{
-            "acceptances": (Acceptance(version="1", at=NOW),) if tier >= "T1" else (),
+            "acceptances": (Acceptance(version="1", at=NOW),),
             "evidence": (Evidence(ends_at=NOW + HOUR),) if tier >= "T2" else (),
             "mappings": EVERYWHERE,
         }
         | more
     )
     return derive(
-        Facts(mfa=mfa), recorded, tiers, sites=sites, terms=TermsInForce(version="1", since=NOW - HOUR), now=NOW
+        Facts(mfa=mfa, memberships=(COMMUNITY,) if tier >= "T1" else ()),
+        recorded,
+        tiers,
+        sites=sites,
+        terms=TermsInForce(version="1", since=NOW - HOUR),
+        now=NOW,
     )
 
 
@@ -188,7 +196,7 @@ def test_what_a_site_asks_is_told_and_what_the_person_has() -> None:
         "Choose another site, or ask for access to this one."
     )
     assert [check.field for check in found[0].missing] == ["mapping", "mfa"]
-    assert [check.field for check in found[0].given] == ["terms", "evidence"]
+    assert [check.field for check in found[0].given] == ["communities", "terms", "evidence"]
 
 
 def test_what_a_tier_asks_of_a_site_is_the_sites_reason_and_not_the_persons() -> None:
@@ -324,8 +332,35 @@ def test_who_may_not_is_told_so_and_not_that_there_is_no_place() -> None:
 
 def test_who_has_nothing_yet_is_told_what_is_missing() -> None:
     failure = refusal(wish(), "T0")
-    assert failure.figures == {"missing": "your acceptance of the terms of use"}
+    assert failure.figures == {"missing": f"membership of one of these communities: {COMMUNITY}"}
     assert failure.problem.status == 403
+
+
+@pytest.mark.parametrize(
+    ("wished", "tier"),
+    [
+        pytest.param(wish(), "T1", id="whose-tier-asks-for-them"),
+        pytest.param(wish("gpu"), "T2", id="whose-tier-needs-one-that-does"),
+        pytest.param(wish("free"), "T0", id="whose-tier-does-not-ask"),
+    ],
+)
+def test_nothing_is_started_before_the_terms_are_accepted(wished: Wish, tier: str) -> None:
+    agreed, not_agreed = person(tier), person(tier, acceptances=())
+    assert options(wished, eligibility=agreed)[0].why_not is None
+    found = options(wished, eligibility=not_agreed)
+    assert {option.why_not.problem for option in found if option.why_not} == {TERMS_NOT_ACCEPTED}
+    assert refusal(wished, eligibility=not_agreed).problem is TERMS_NOT_ACCEPTED
+    assert "terms" in [check.field for check in found[0].missing]
+
+
+def test_who_misses_more_than_the_terms_is_told_that() -> None:
+    assert refusal(wish(), eligibility=person("T0", acceptances=())).problem is NOT_ELIGIBLE
+    assert refusal(wish("gpu"), eligibility=person("T1", acceptances=())).problem is NOT_ELIGIBLE
+
+
+def test_where_there_are_no_terms_nobody_is_asked_for_them() -> None:
+    nobody = derive(Facts(), Recorded(), {"T0": Tier()}, sites=SITES, terms=None, now=NOW)
+    assert options(wish("free"), eligibility=nobody)[0].why_not is None
 
 
 def test_who_has_no_tier_at_all_is_told_what_is_missing() -> None:

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from federation.persons import Facts
+from federation.terms import Acceptance, TermsInForce
 from hub_config.settings import FederationYaml, SettingsError, parse
-from vetting.eligibility import Recorded, derive
+from vetting.eligibility import derive
 from vetting.identity import identify
-from vetting.recorded import Acceptance, Evidence, MappingState, TermsInForce
+from vetting.recorded import Evidence, MappingState, Recorded
 from vetting.roles import Roles, roles_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "write-tier-rules.md").read_text(encoding="utf-8")

@@ -1,0 +1,84 @@
+"""What a batch site's administrator installs, made from what federation.yaml says of the site.
+
+`nbfed site init` writes these files; at the site they are the site's own, to be changed there as it likes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from federation.settings import BatchSite, Flavour, in_language
+from spawners.gate_file import assemble
+
+__all__ = ["PROGRAM", "ROBOT", "SiteFile", "gate", "site_files"]
+
+ROBOT = "nbfed"
+"""The account at the site that the gateway logs in to, where people's own accounts are not used."""
+PROGRAM = "site-gate"
+"""What the gate is called at the site."""
+_MINUTES = 60
+_MIB = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteFile:
+    """A file, its mode, and where it goes."""
+
+    text: str
+    mode: int
+    place: str
+
+
+def gate(name: str, site: BatchSite) -> str:
+    """The gate of this site, a Python program. Raises KeyError if there is no gate for its scheduler."""
+    return assemble(site.dialect, in_language(site.title, name))
+
+
+def site_files(
+    name: str, site: BatchSite, flavours: Mapping[str, Flavour], *, folder: str | None = None
+) -> dict[str, SiteFile]:
+    """All files by name. `folder` is where they will lie at the site, `/etc/nbfed/NAME` if not said.
+
+    Raises
+    ------
+    KeyError
+        There is no gate for the site's scheduler.
+    """
+    folder = folder or f"/etc/nbfed/{name}"
+    files = {
+        PROGRAM: SiteFile(text=gate(name, site), mode=0o755, place=f"{folder}/{PROGRAM}"),
+        "policy.json": SiteFile(text=_policy(name, site, flavours), mode=0o644, place=f"{folder}/policy.json"),
+        "accounts": SiteFile(text=_ACCOUNTS, mode=0o644, place=f"{folder}/accounts"),
+    }
+    if site.access == "robot":
+        sudoers = f'{ROBOT} ALL=(root) NOPASSWD: {folder}/{PROGRAM} ""\n'
+        files["sudoers"] = SiteFile(text=sudoers, mode=0o440, place=f"/etc/sudoers.d/nbfed-{name}")
+    return files
+
+
+_ACCOUNTS = """\
+# Who may run notebooks of the federation here: one login name a line.
+# Nobody else is ever acted for. Before you take a name away, block it (file `blocked`) and end its jobs.
+"""
+
+
+def _policy(name: str, site: BatchSite, flavours: Mapping[str, Flavour]) -> str:
+    """No more than the flavours offered at the site need; the site may raise or lower it."""
+    offered = [flavours[flavour] for flavour in site.flavours if flavour in flavours]
+    limits = {"minutes": site.walltime_hours * _MINUTES}
+    if offered:
+        limits["cpus"] = max(flavour.cpu for flavour in offered)
+        limits["memory_mib"] = max(flavour.memory_gib for flavour in offered) * _MIB
+        limits["gpus"] = max(flavour.gpu for flavour in offered)
+    policy = {
+        "site": name,
+        "history": "accounting",
+        "partitions": [site.partition] if site.partition else [],
+        "charge_accounts": [],
+        "reservations": [],
+        "limits": limits,
+        "options": [],
+        "environment": {},
+        "log": f"/var/log/nbfed-{name}.log" if site.access == "robot" else "syslog",
+    }
+    return json.dumps(policy, indent=2) + "\n"
