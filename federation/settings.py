@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from federation.i18n import LANGUAGES, current_language
+from federation.nodes import expanded
 
 __all__ = [
     "BatchSite",
@@ -20,10 +21,12 @@ __all__ = [
     "Localised",
     "MailSection",
     "Name",
+    "PortRange",
     "Section",
     "Site",
     "Terms",
     "in_language",
+    "port_range",
 ]
 
 
@@ -57,7 +60,8 @@ Localised = str | Annotated[dict[str, str], AfterValidator(_known_languages)]
 """One text for all readers, or one per language."""
 
 Weight = Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=3)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+_LARGEST_PORT = 65_535
+Port = Annotated[int, Field(ge=1, le=_LARGEST_PORT)]
 # The bounds are far above what anybody has, so that amounts that are computed of these fit into the books.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Hours = Annotated[int, Field(ge=1, le=8784)]
@@ -187,10 +191,35 @@ class KubernetesSite(_AnySite):
     homes: Homes | None = None
 
 
+# These words reach the command line of ssh: none may begin with a hyphen.
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}$")]
+AccountName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
+Command = Annotated[str, StringConstraints(pattern=r"^/[ -~]{1,500}$")]
+
+
 class Login(Section):
-    host: str
+    """The login node, as the gateway reaches it."""
+
+    host: HostName
     port: Port = 22
-    host_key_file: str
+    host_key_file: str = Field(
+        description="its public host keys, one a line; `@cert-authority` before a key makes it the site's host CA"
+    )
+    user: AccountName = Field("nbfed", description="the robot account that the gateway signs in as")
+    gate: Command | None = Field(
+        None,
+        description="what the gateway's certificate lets that account run, the same as the site's ForceCommand; "
+        "without it `/usr/bin/sudo -n /etc/nbfed/SITE/site-gate`",
+    )
+    cluster_address: HostName | None = Field(
+        None, description="the login node's address as its nodes reach it, for notebook_to_hub: reverse; else host"
+    )
+    reverse_port: Port = Field(18081, description="the port at that address through which its jobs reach the hub")
+
+
+def _nodes(names: list[str]) -> list[str]:
+    expanded(names)
+    return names
 
 
 SchedulerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
@@ -200,11 +229,27 @@ _OURS = ("req_memory", "req_nprocs", "req_ngpus", "req_runtime", "req_partition"
          "req_reservation", "req_gres", "req_username", "req_homedir", "req_keepvars", "req_options")  # fmt: skip
 
 
-def _ascending(ports: str) -> str:
-    least, most = (int(port) for port in ports.split("-"))
-    if not 1 <= least <= most <= 65535:
-        raise ValueError(f"{ports} is no range of ports")
+def port_range(text: str) -> range:
+    """The ports of `20000-29999`, both ends included.
+
+    Raises
+    ------
+    ValueError
+        If it is no range of ports.
+    """
+    first, _, last = text.partition("-")
+    ports = range(int(first), int(last) + 1)
+    if not ports or ports[0] < 1 or ports[-1] > _LARGEST_PORT:
+        raise ValueError(f"{text} is no range of ports from 1 to {_LARGEST_PORT}")
     return ports
+
+
+def _ports(text: str) -> str:
+    port_range(text)
+    return text
+
+
+PortRange = Annotated[str, StringConstraints(pattern=r"^\d{1,5}-\d{1,5}$"), AfterValidator(_ports)]
 
 
 def _of_the_script(traits: dict[str, str]) -> dict[str, str]:
@@ -224,10 +269,10 @@ class BatchSite(_AnySite):
     login: Login
     access: Literal["robot", "user-certificate"] = "robot"
     notebook_to_hub: Literal["reverse", "direct"] = "reverse"
-    nodes: list[str] = Field(min_length=1)
-    ports: Annotated[str, StringConstraints(pattern=r"^\d{1,5}-\d{1,5}$"), AfterValidator(_ascending)] = Field(
-        description="first and last port that sessions may listen at on the nodes"
+    nodes: Annotated[list[str], AfterValidator(_nodes)] = Field(
+        min_length=1, description="all nodes that sessions may run on, as the scheduler names them: `c[001-064]`"
     )
+    ports: PortRange = Field(description="first and last port that sessions may listen at on the nodes")
     partition: SchedulerName | None = Field(None, description="where jobs go when nobody asks for another one")
     partitions: list[SchedulerName] = Field(default_factory=list, description="partitions to choose beside it")
     charge_accounts: list[SchedulerName] = Field(

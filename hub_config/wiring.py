@@ -43,9 +43,6 @@ from spawners.upkeep import Rules, Upkeep
 
 __all__ = ["House", "environments_folder", "house", "hub_users", "upkeep", "worker"]
 
-GATEWAY_SOCKET = Path("gateway") / "api.sock"
-"""Where the gateway listens, in the state folder."""
-
 _HANDOVER_SECONDS = 180.0
 """A site may take as long as several requests to its gateway do."""
 
@@ -235,7 +232,7 @@ def _backends(settings: Settings, clock: Clock, sessions: Sessions, database: Da
     }
     batch = {name: site for name, site in sites.items() if isinstance(site, BatchSite)}
     if batch:
-        gateway = GatewayClient(settings.state.root / GATEWAY_SOCKET)
+        gateway = GatewayClient(settings.state.gateway_socket)
         backends |= {
             name: _batch(settings, name, site, BatchJobs(name, gateway, sessions, clock), database)
             for name, site in batch.items()

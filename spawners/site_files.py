@@ -73,9 +73,9 @@ def _policy(name: str, site: BatchSite, flavours: Mapping[str, Flavour]) -> str:
     policy = {
         "site": name,
         "history": "accounting",
-        "partitions": [site.partition] if site.partition else [],
-        "charge_accounts": [],
-        "reservations": [],
+        "partitions": [*([site.partition] if site.partition else []), *site.partitions],
+        "charge_accounts": site.charge_accounts,
+        "reservations": site.reservations,
         "limits": limits,
         "options": [],
         "environment": {},

@@ -46,7 +46,7 @@ def hpc() -> Iterator[tuple[Service, BatchSystem]]:
         running_service(
             start=False, sites={"hpc": HPC, "hpc2": HPC | {"title": "HPC Pampa"}}, environments={"minimal": minimal}
         ) as service,
-        serving(socket=service.state.root / "gateway" / "api.sock", home=Path(home)) as system,
+        serving(socket=service.state.gateway_socket, home=Path(home)) as system,
     ):
         Path(home).chmod(0o711)
         system.hub_url = f"http://127.0.0.1:{service.settings.yaml.listen.hub_port}"
