@@ -67,7 +67,8 @@ class Gate:
                 self.write(name, file.text, file.mode)
         self.write("accounts", "".join(f"{account}\n" for account in site.accounts))
         self.change_policy(history="completion", environment=dict(site.environment), log=str(self.log), **policy)
-        self._sudoers = Path(f"/etc/sudoers.d/nbfed-test-{site.name}")
+        # Its own name: other runs of tests on this machine have gates, too.
+        self._sudoers = Path(f"/etc/sudoers.d/nbfed-test-{site.name}-{secrets.token_hex(4)}")
         self._sudoers.touch(mode=0o440)
         self._sudoers.write_text(self.files["sudoers"].text)
 
