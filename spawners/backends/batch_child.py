@@ -47,6 +47,7 @@ _SUBMIT_PAUSE_SECONDS = 2.0
 _QUICK_LOOK_SECONDS, _QUICK_LOOKS = 0.3, 60
 _SLOWEST_LOOK_SECONDS = 5.0
 _SLOWER = 1.2
+_SILENT_SECONDS = 10.0
 _HUB_OUTAGE_SECONDS = 3600
 """How long a job whose hub is away goes on asking for its environment."""
 _MIB = 1024
@@ -69,6 +70,7 @@ class BatchChild(Child):
 
     may_exchange = False
     _url = ""
+    _unknown_since: float | None = None
 
     # JupyterHub's and batchspawner's part, as far as we use it.
     user: Any
@@ -223,13 +225,19 @@ class BatchChild(Child):
             await asyncio.sleep(pace.next_seconds())
 
     def _note_wait(self, seen: Observation) -> None:
+        """It waits; or nobody knows, which is said only after a while: a job that was just handed over is not seen yet."""
+        now = asyncio.get_running_loop().time()
         if seen.life is Life.PENDING:
-            self.stage = Stage.QUEUED
-        self.wait = Wait(reason=seen.reason, expected_start_at=seen.expected_start_at, silent=seen.life is Life.UNKNOWN)
+            self.stage, self._unknown_since = Stage.QUEUED, None
+            self.wait = Wait(reason=seen.reason, expected_start_at=seen.expected_start_at)
+            return
+        self._unknown_since = self._unknown_since or now
+        if now - self._unknown_since >= _SILENT_SECONDS:
+            self.wait = Wait(silent=True)
 
     async def _note_start(self, seen: Observation) -> None:
         """In the books, too: from now on the lease ends with the walltime."""
-        self.stage, self.wait = Stage.STARTING, None
+        self.stage, self.wait, self._unknown_since = Stage.STARTING, None, None
         if seen.started_at is not None:
             started_at = seen.started_at
             await self.in_thread(

@@ -55,9 +55,8 @@ def test_a_notebook_on_each_site_and_on_this_machine_at_the_same_time(federation
         begin(ana, site, site, walltime_minutes="30")
     kernels = {name: ana.kernel(name) for name in ("", *federation.slurm)}
     for name, kernel in kernels.items():
-        assert kernel.run(f"x = {len(name)}\nimport getpass; print(getpass.getuser())").strip() == (
-            federation.accounts[ana.user_name, name] if name else "nobody"
-        )
+        account = kernel.run(f"x = {len(name)}\nimport os, pwd; print(pwd.getpwuid(os.getuid()).pw_name)").strip()
+        assert account == (federation.accounts[ana.user_name, name] if name else "nobody")
         assert kernel.run("print(x)").strip() == str(len(name))
         kernel.close()
     jobs = {site: (session_of(federation, ana, site), "") for site in federation.slurm}

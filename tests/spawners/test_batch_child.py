@@ -60,6 +60,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a pause."""
     monkeypatch.setattr(batch_child, "_SUBMIT_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(batch_child, "_QUICK_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(batch_child, "_SILENT_SECONDS", 0.2)
 
 
 def make(place: Place, site: BatchSite | None = None, **changes: Any) -> BatchChild:
@@ -310,6 +311,20 @@ async def test_a_site_that_is_silent_uses_up_no_deadline(place: Place, ana: Any)
     with answering() as port:
         place.system.listens(attempt, port, address_proof(SECRET, "127.0.0.1", port))
         assert await task
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_was_just_handed_over_and_is_not_seen_yet_is_no_silent_site(place: Place, ana: Any) -> None:
+    child = make(place)
+    meant(place, ana, child)
+    place.system.faults["job"] = ["silent"] * 3
+    waits: list[bool] = []
+    task = asyncio.ensure_future(child.start())
+    while child.stage is not Stage.QUEUED:
+        waits.append(child.wait is not None and child.wait.silent)
+        await asyncio.sleep(0.005)
+    assert not any(waits)
+    task.cancel()
 
 
 @pytest.mark.asyncio
