@@ -84,7 +84,7 @@ def application(sites: Mapping[str, SiteGateway], registry: CollectorRegistry) -
 async def _site_of(request: Request, site: str) -> SiteGateway:
     sites: Mapping[str, SiteGateway] = request.app.state.sites
     if site not in sites:
-        raise HTTPException(404, f"there is no batch site {site!r} in federation.yaml")
+        raise HTTPException(404, f"there is no batch site {site!r} with `access: robot` in federation.yaml")
     return sites[site]
 
 
