@@ -47,6 +47,8 @@ def gateway(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is not None:
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for chatty in ("alembic", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     shop: GatewayShop = ctx.obj
     make = shop.gateway_application
 
