@@ -24,7 +24,7 @@ from spawners.gateway.calls import Calls, Request, SiteAway, request_id
 from spawners.gateway.forwards import Forwards
 from spawners.gateway.masters import Master, MasterError
 from spawners.gateway.pace import Breaker, BreakerState, interval_seconds
-from spawners.gateway.protocol import Answer, ErrorCode, GateRefusal, Jobs, Ping, Pong, Queue
+from spawners.gateway.protocol import Answer, ErrorCode, GateRefusal, Jobs, Ping, Pong, Queue, Submit, Submitted
 from spawners.gateway.sightings import Sightings
 
 __all__ = ["Reverse", "SiteGateway", "Times"]
@@ -32,6 +32,9 @@ __all__ = ["Reverse", "SiteGateway", "Times"]
 _log = logging.getLogger("nbfed.gateway")
 
 A = TypeVar("A", bound=Answer)
+
+_DOUBT_SECONDS = 60.0
+"""How long a gate that did not answer may still be at work on a submit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,25 @@ class SiteGateway:
             raise
         self._ended(away=False)
         return found
+
+    async def submit(self, request: Submit) -> Submitted:
+        """Start an attempt; while nobody knows whether the gate did it, the attempt is not missing from any answer.
+
+        Raises
+        ------
+        GateRefusal, SiteAway
+            As `Calls.ask`.
+        """
+        self.sightings.in_doubt(request.attempt)
+        doubt_seconds = 0.0
+        try:
+            return await self.ask(request, Submitted)
+        except SiteAway as away:
+            doubt_seconds = _DOUBT_SECONDS if away.was_sent else 0.0
+            raise
+        finally:
+            asyncio.get_running_loop().call_later(doubt_seconds, self.sightings.submitted, request.attempt)
+            self.nudge()
 
     def nudge(self) -> None:
         """Something was asked for that the next answer will tell more of: ask soon."""
