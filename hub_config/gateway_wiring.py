@@ -30,12 +30,14 @@ def authority(settings: Settings) -> CertificateAuthority:
 
 
 def links(settings: Settings) -> dict[str, Link]:
-    """How each batch site of federation.yaml is reached."""
+    """How each batch site of federation.yaml is reached, apart from those that let nobody but people's own accounts in
+    (`access: user-certificate`): the gateway signs in to one account of a site.
+    """
     yaml = settings.yaml
     return {
         name: Link(hub=yaml.federation.hub, site=name, settings=site, folder=settings.state.gateway)
         for name, site in yaml.sites.items()
-        if isinstance(site, BatchSite)
+        if isinstance(site, BatchSite) and site.access == "robot"
     }
 
 

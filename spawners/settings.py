@@ -40,3 +40,6 @@ class GatewaySection(Section):
         description="where it listens on loopback for the sessions of batch sites, one port for each; "
         "keep them out of the range that the system hands out by itself",
     )
+    with_up: bool = Field(
+        True, description="whether `nbfed up` runs it; `false` where it is a service of its own, whose connections stay"
+    )

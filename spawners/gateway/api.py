@@ -84,7 +84,7 @@ def application(sites: Mapping[str, SiteGateway], registry: CollectorRegistry) -
 async def _site_of(request: Request, site: str) -> SiteGateway:
     sites: Mapping[str, SiteGateway] = request.app.state.sites
     if site not in sites:
-        raise HTTPException(404, f"there is no batch site {site!r} in federation.yaml")
+        raise HTTPException(404, f"there is no batch site {site!r} with `access: robot` in federation.yaml")
     return sites[site]
 
 
@@ -116,10 +116,7 @@ async def every_site(request: Request) -> dict[str, SiteHealth]:
 async def submit(site: Named, wanted: SubmitWanted) -> Submitted:
     """Start an attempt as a job; the same attempt again finds the job of the first time."""
     request = protocol.Submit(id=request_id(), **{name: getattr(wanted, name) for name in SubmitWanted.model_fields})
-    site.sightings.submitted(request.attempt)
-    answer = await site.ask(request, protocol.Submitted)
-    site.sightings.submitted(request.attempt)
-    site.nudge()
+    answer = await site.submit(request)
     return Submitted(job=answer.job, existed=answer.existed, minutes=answer.minutes)
 
 

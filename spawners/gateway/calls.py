@@ -98,6 +98,8 @@ class Calls:
         self._seconds = _SECONDS | (seconds or {})
         self._places = asyncio.Semaphore(AT_ONCE)
         self.waiting = 0
+        self.queue_seconds = 0.0
+        """How long the last question for all jobs took that ended, without what came before: the site's own work."""
 
     async def ask(self, request: Request, answer: type[A]) -> A:
         """Ask the gate.
@@ -155,12 +157,16 @@ class Calls:
             raise SiteAway(f"this is no answer of a gate: {error}", was_sent=True) from error
 
     async def _run(self, request: Request, seconds: float | None = None) -> Done:
-        return await run(
+        began = time.monotonic()
+        done = await run(
             self._words,
             stdin=request.line(),
             seconds=seconds or self._seconds[request.verb],
             most_bytes=LARGEST_ANSWER_BYTES,
         )
+        if request.verb == "queue":
+            self.queue_seconds = time.monotonic() - began
+        return done
 
     async def carries(self) -> bool:
         """Whether the connection carries anything: a slow gate answers a ping, a link that is dead carries none, though

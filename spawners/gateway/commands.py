@@ -12,7 +12,10 @@ from fastapi import FastAPI
 
 from federation.commands import Shop, plain, table
 from spawners.gateway.answers import GatewayAway, SiteHealth
+from spawners.gateway.ca_commands import AuthorityShop
 from spawners.gateway.client import GatewayClient
+from spawners.gateway.link import MasterKind
+from spawners.gateway.masters import Master
 from spawners.gateway.server import AlreadyRunning, serve, sole_gateway
 
 __all__ = ["GatewayShop", "gateway"]
@@ -20,7 +23,7 @@ __all__ = ["GatewayShop", "gateway"]
 _STATUS_SECONDS = 5.0
 
 
-class GatewayShop(Shop, Protocol):
+class GatewayShop(Shop, AuthorityShop, Protocol):
     """A shop that can make the gateway."""
 
     @property
@@ -44,6 +47,8 @@ def gateway(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is not None:
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for chatty in ("alembic", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     shop: GatewayShop = ctx.obj
     make = shop.gateway_application
 
@@ -78,6 +83,29 @@ def status(ctx: click.Context) -> None:
     click.echo(table(header, [_row(name, health) for name, health in sorted(sites.items())]))
     if any(health.state not in ("ok", "drained") for health in sites.values()):
         ctx.exit(1)
+
+
+@gateway.command()
+@click.pass_obj
+def disconnect(shop: GatewayShop) -> None:
+    """End the connections to all batch sites, which otherwise outlive the gateway. Nobody reaches sessions there then.
+
+    Stop the gateway first: one that runs makes them anew.
+    """
+
+    async def end() -> None:
+        for link in shop.links.values():
+            for kind in MasterKind:
+                master = Master(link, kind, shop.credentials(link))
+                if await master.find():
+                    await master.end()
+                    click.echo(f"{link.site}: the {kind} connection is ended.")
+
+    try:
+        with sole_gateway(shop.gateway_folder):
+            asyncio.run(end())
+    except AlreadyRunning as error:
+        raise click.ClickException(f"{error} Stop it first.") from error
 
 
 def _row(name: str, health: SiteHealth) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from federation.settings import BatchSite
 from spawners.gateway.ca import Grant
 
-__all__ = ["Link", "MasterKind"]
+__all__ = ["Link", "MasterKind", "gate_command", "principal"]
 
 _ALIVE_SECONDS, _ALIVE_TIMES = 5, 3
 _CONNECT_SECONDS = 10
@@ -40,6 +40,16 @@ _OPTIONS = {
     "ServerAliveCountMax": str(_ALIVE_TIMES),
     "RequestTTY": "no",
 }
+
+
+def principal(site: str) -> str:
+    """What a site's list of principals has for the robot. It names the site: no site's certificate opens another one."""
+    return f"nbfed-{site}"
+
+
+def gate_command(settings: BatchSite, folder: str) -> str:
+    """How the robot starts the gate that lies in this folder of the site."""
+    return settings.login.gate or f"/usr/bin/sudo -n {folder}/site-gate"
 
 
 class MasterKind(StrEnum):
@@ -94,12 +104,11 @@ class Link:
 
     @property
     def principal(self) -> str:
-        """Names the site, so that no site's certificate opens another one."""
-        return f"nbfed-{self.site}"
+        return principal(self.site)
 
     @property
     def gate_command(self) -> str:
-        return self.settings.login.gate or f"/usr/bin/sudo -n /etc/nbfed/{self.site}/site-gate"
+        return gate_command(self.settings, f"/etc/nbfed/{self.site}")
 
     def grant(self, *, minutes: int, serial: int) -> Grant:
         """What the gateway's certificate for this site allows."""

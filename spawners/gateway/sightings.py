@@ -5,6 +5,7 @@ counts for a job only if the question was asked after the job was known to be th
 any job: what was pending or running is then unknown, and what is over stays over.
 """
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -58,8 +59,13 @@ class Sightings:
         self._asked += 1
         return self._asked
 
+    def in_doubt(self, attempt: str) -> None:
+        """The site is asked to take it, or was and did not answer: no answer without it counts until `submitted`."""
+        seen = self._seen.setdefault(attempt, _Seen())
+        seen.missing, seen.since = 0, sys.maxsize
+
     def submitted(self, attempt: str) -> None:
-        """The site took it, or may have: questions that are under way may not know it yet."""
+        """The site took it, or did not, for good. Questions that are under way may not know it yet."""
         seen = self._seen.setdefault(attempt, _Seen())
         seen.missing, seen.since = 0, self._asked
 

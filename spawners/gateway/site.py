@@ -24,7 +24,7 @@ from spawners.gateway.calls import Calls, Request, SiteAway, request_id
 from spawners.gateway.forwards import Forwards
 from spawners.gateway.masters import Master, MasterError
 from spawners.gateway.pace import Breaker, BreakerState, interval_seconds
-from spawners.gateway.protocol import Answer, ErrorCode, GateRefusal, Jobs, Ping, Pong, Queue
+from spawners.gateway.protocol import Answer, ErrorCode, GateRefusal, Jobs, Ping, Pong, Queue, Submit, Submitted
 from spawners.gateway.sightings import Sightings
 
 __all__ = ["Reverse", "SiteGateway", "Times"]
@@ -32,6 +32,9 @@ __all__ = ["Reverse", "SiteGateway", "Times"]
 _log = logging.getLogger("nbfed.gateway")
 
 A = TypeVar("A", bound=Answer)
+
+_DOUBT_SECONDS = 60.0
+"""How long a gate that did not answer may still be at work on a submit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +99,10 @@ class SiteGateway:
         self._times = times or Times()
         self._on_poll = on_poll
         self._news_at = time.monotonic()
-        self._query_seconds = 0.0
         self._nudged = asyncio.Event()
         self._drained = False
-        self._with_way_back: int | None = None
+        self._with_way_back: int | None = None  # the data master's process that has it
+        self._way_back_tried: tuple[int | None, float] = None, 0.0
 
     @property
     def waiting(self) -> int:
@@ -136,6 +139,25 @@ class SiteGateway:
             raise
         self._ended(away=False)
         return found
+
+    async def submit(self, request: Submit) -> Submitted:
+        """Start an attempt; while nobody knows whether the gate did it, the attempt is not missing from any answer.
+
+        Raises
+        ------
+        GateRefusal, SiteAway
+            As `Calls.ask`.
+        """
+        self.sightings.in_doubt(request.attempt)
+        doubt_seconds = 0.0
+        try:
+            return await self.ask(request, Submitted)
+        except SiteAway as away:
+            doubt_seconds = _DOUBT_SECONDS if away.was_sent else 0.0
+            raise
+        finally:
+            asyncio.get_running_loop().call_later(doubt_seconds, self.sightings.submitted, request.attempt)
+            self.nudge()
 
     def nudge(self) -> None:
         """Something was asked for that the next answer will tell more of: ask soon."""
@@ -186,7 +208,7 @@ class SiteGateway:
             now = time.monotonic()
             due = ended + interval_seconds(
                 since_news=now - self._news_at,
-                query_seconds=self._query_seconds,
+                query_seconds=self._calls.queue_seconds,
                 failing=self.breaker.failures > 0,
                 chance=chance,
             )
@@ -209,10 +231,8 @@ class SiteGateway:
         except (SiteAway, GateRefusal) as error:
             self.sightings.failed()
             _log.warning("%s was not polled: %s", self.name, error)
-        seconds = time.monotonic() - began
-        self._on_poll(answered, seconds)
+        self._on_poll(answered, time.monotonic() - began)
         if answered:
-            self._query_seconds = seconds  # of one that failed says how patient we were; the breaker sees to those
             self.answered_at, self.site_time = time.time(), jobs.time
             if self.sightings.answered(number, jobs.jobs):
                 self._news_at = time.monotonic()
@@ -244,11 +264,13 @@ class SiteGateway:
                         _log.error("%s: the data connection is half-open; it is cut and made anew", self.name)
                         await self.data.end()
                         continue
-                    await self._keep_way_back()
                     next_ping = time.monotonic() + times.ping
+                await self._keep_way_back()
                 failures, self.data_error = 0, ""
             except (MasterError, DatabaseUnavailable) as error:
                 failures += 1
+                if failures == 1:
+                    self.nudge()  # perhaps the whole site is away: know it soon
                 self.data_error = str(error)
                 _log.warning("%s has no data connection: %s", self.name, error)
             await asyncio.sleep(min(times.longest_wait, times.tick * 2.0 ** min(failures, 10)))
@@ -258,15 +280,19 @@ class SiteGateway:
         a half-open link the site's old sshd holds the port until it notices (ClientAliveInterval). Here ssh's code is
         honest, and for what is there already it does nothing.
         """
-        if not self.reverse.words or self._with_way_back == self.data.pid:
+        pid, now = self.data.pid, time.monotonic()
+        if not self.reverse.words or self._with_way_back == pid:
             return
+        if self._way_back_tried[0] == pid and now < self._way_back_tried[1] + self._times.ping:
+            return
+        self._way_back_tried = pid, now
         done = await self.data.order("-O", "forward", *self.reverse.words)
         self.way_back_error = ""
         if done.code:
             self.way_back_error = f"the site does not let its jobs reach the hub: {_first_line(done.error)}"
             _log.warning("%s: %s", self.name, self.way_back_error)
         else:
-            self._with_way_back = self.data.pid
+            self._with_way_back = pid
 
     async def _is_half_open(self) -> bool:
         """A session that is silent is no proof: its node may be dead. The gate behind the same connection tells."""

@@ -17,14 +17,13 @@ from typing import Any
 import yaml
 
 from federation.clock import system_clock
-from federation.settings import BatchSite
 from spawners.gateway.answers import GatewayAway
 from spawners.gateway.ca import CertificateAuthority
 from spawners.gateway.client import GatewayClient
 from spawners.gateway.credentials import Credentials
 from spawners.gateway.link import Link, MasterKind
 from tests.support.service import demo_yaml, free_ports
-from tests.support.sshd import NODES, SshSite, free_port, robot_account, running_sshd
+from tests.support.sshd import SshSite, batch_site, free_port, robot_account, running_sshd
 
 __all__ = [
     "Rig",
@@ -103,30 +102,6 @@ class Rig:
             host_key_file=host_key_file or self.sshd[link.site].host_key_file,
             clock=system_clock,
         )
-
-
-def batch_site(sshd: SshSite, **changes: Any) -> BatchSite:
-    """What federation.yaml says of it."""
-    return BatchSite.model_validate(
-        {
-            "kind": "batch",
-            "title": sshd.name.title(),
-            "flavours": ["small"],
-            "dialect": "slurm",
-            "login": {
-                "host": "127.0.0.1",
-                "port": sshd.port,
-                "host_key_file": str(sshd.host_key_file),
-                "user": sshd.user,
-                "gate": sshd.gate,
-                "reverse_port": sshd.reverse_port,
-            },
-            "nodes": list(NODES),
-            "ports": "1024-65535",
-            "walltime_hours": 12,
-        }
-        | changes
-    )
 
 
 @contextmanager

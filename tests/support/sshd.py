@@ -16,28 +16,25 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-__all__ = ["NODES", "SshSite", "account_or_skip", "robot_account", "running_sshd"]
+from federation.settings import BatchSite
+from spawners.gateway.link import principal
+from spawners.gateway.sshd_lines import sshd_lines
+
+__all__ = ["NODES", "SshSite", "account_or_skip", "batch_site", "free_port", "robot_account", "running_sshd"]
 
 NODES = ("127.0.0.2", "127.0.0.3")
 """The nodes of a site on loopback. What else listens there is another matter: PermitOpen names nodes."""
 
-_STRICT = """
-PermitTTY no
-X11Forwarding no
-AllowAgentForwarding no
-AllowStreamLocalForwarding no
-AllowTcpForwarding yes
-GatewayPorts clientspecified
-PermitListen 127.0.0.1:{reverse_port}
-PermitOpen {opened}
-Match User {user}
-    ForceCommand {gate}
-"""
 _LAX = """
+AuthenticationMethods publickey
+AuthorizedKeysFile none
+TrustedUserCAKeys {folder}/ca.pub
+AuthorizedPrincipalsFile {folder}/principals
 PermitTTY yes
 X11Forwarding yes
 AllowAgentForwarding yes
@@ -71,7 +68,7 @@ class SshSite:
     gate
         The command that it forces.
     strict
-        As `site init` would have it; else nothing is restricted.
+        As `nbfed site init` has it; else nothing is restricted.
     """
 
     folder: Path
@@ -98,20 +95,11 @@ class SshSite:
 
     def start(self) -> None:
         """Write the configuration and listen."""
-        principals = self.folder / "principals"
-        principals.mkdir(exist_ok=True)
-        (principals / self.user).write_text(f"nbfed-{self.name}\n")
-        own = (_STRICT if self.strict else _LAX).format(
-            user=self.user,
-            gate=self.gate,
-            reverse_port=self.reverse_port,
-            opened=" ".join(f"{node}:*" for node in NODES),
-        )
+        (self.folder / "principals").write_text(f"{principal(self.name)}\n")
+        own = sshd_lines(batch_site(self), str(self.folder)) if self.strict else _LAX.format(folder=self.folder)
         (self.folder / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder}/host\nPidFile {self.folder}/sshd.pid\n"
-            f"UsePAM no\nStrictModes no\nLogLevel VERBOSE\nAuthenticationMethods publickey\n"
-            f"TrustedUserCAKeys {self.folder}/ca.pub\nAuthorizedPrincipalsFile {principals}/%u\n"
-            f"AuthorizedKeysFile none\nAllowUsers {self.user}\n{own}"
+            f"UsePAM no\nStrictModes no\nLogLevel VERBOSE\nAllowUsers {self.user}\n{own}"
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -163,6 +151,30 @@ class SshSite:
 
     def log(self) -> str:
         return (self.folder / "sshd.log").read_text()
+
+
+def batch_site(sshd: SshSite, **changes: Any) -> BatchSite:
+    """What federation.yaml says of it."""
+    return BatchSite.model_validate(
+        {
+            "kind": "batch",
+            "title": sshd.name.title(),
+            "flavours": ["small"],
+            "dialect": "slurm",
+            "login": {
+                "host": "127.0.0.1",
+                "port": sshd.port,
+                "host_key_file": str(sshd.host_key_file),
+                "user": sshd.user,
+                "gate": sshd.gate,
+                "reverse_port": sshd.reverse_port,
+            },
+            "nodes": list(NODES),
+            "ports": "1024-65535",
+            "walltime_hours": 12,
+        }
+        | changes
+    )
 
 
 @contextlib.contextmanager

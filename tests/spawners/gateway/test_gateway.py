@@ -101,6 +101,11 @@ def answers(address: tuple[str, int]) -> bool:
         return False
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def says(connection: socket.socket, words: bytes) -> bool:
     connection.sendall(words)
     return connection.recv(100) == words
@@ -194,6 +199,8 @@ def test_jobs_reach_the_hub_through_the_login_node(gateway: RunningGateway, rig:
     with socket.create_server(("127.0.0.1", gateway.hub_port)) as hub:
         hub.settimeout(20)
         port = int(url.rpartition(":")[2])
+        wait_until(lambda: listens(port), told=lambda: gateway.log)
+        hub.accept()[0].close()
         with socket.create_connection(("127.0.0.1", port), timeout=20) as job, hub.accept()[0] as seen:
             job.sendall(b"GET /hub/api")
             assert seen.recv(100) == b"GET /hub/api"
@@ -361,3 +368,14 @@ def test_a_drained_site_says_so(gateway: RunningGateway, rig: Rig) -> None:
     wait_until(lambda: gateway.client.sites()["pampas"].state is SiteState.DRAINED)
     rig.gates["pampas"].behave("well")
     gateway.kill()
+
+
+def test_disconnect_ends_what_outlives_the_gateway(gateway: RunningGateway) -> None:
+    assert "Stop it first" in gateway.nbfed("gateway", "disconnect").stderr
+    gateway.stop()
+    done = gateway.nbfed("gateway", "disconnect")
+    assert sorted(done.stdout.splitlines()) == [
+        f"{site}: the {kind} connection is ended." for site in ("andes", "pampas") for kind in ("command", "data")
+    ]
+    assert [gateway.master_pid("andes", kind) for kind in MasterKind] == [0, 0]
+    assert gateway.nbfed("gateway", "disconnect").stdout == ""

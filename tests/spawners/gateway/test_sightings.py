@@ -73,6 +73,21 @@ def test_answers_to_questions_from_before_the_submit_do_not_count() -> None:
     assert known.view(ATTEMPTS[0]).life is Life.ENDED
 
 
+def test_while_a_submit_is_in_doubt_no_answer_without_it_counts() -> None:
+    known = Sightings()
+    known.in_doubt(ATTEMPTS[0])
+    for _ in range(5):
+        answer(known)
+    assert (known.view(ATTEMPTS[0]).life, known.view(ATTEMPTS[0]).missing_count) == (Life.UNKNOWN, 0)
+    answer(known, row(state="pending"))
+    assert known.view(ATTEMPTS[0]).life is Life.PENDING
+    known.in_doubt(ATTEMPTS[1])
+    known.submitted(ATTEMPTS[1])
+    answer(known)
+    answer(known)
+    assert known.view(ATTEMPTS[1]).life is Life.ENDED
+
+
 def test_of_one_that_nobody_knew_answers_count_from_the_first_question_about_it_on() -> None:
     known = Sightings()
     answer(known)
