@@ -419,6 +419,8 @@ def test_the_gateway_is_a_child_where_there_are_batch_sites(house: House) -> Non
     (gateway,) = [child for child in children(settings) if child.name == "gateway"]
     assert gateway.argv == [sys.executable, "-m", "hub_config.cli", "gateway"]
     assert gateway.environment["NBFED_HOME"] == str(house.settings.state.root)
+    by_itself = changed(settings, "\nsites:\n", "\ngateway: {with_up: false}\nsites:\n")
+    assert "gateway" not in [child.name for child in children(by_itself)]
 
 
 def test_the_children_of_the_demo(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,10 @@ def hpc() -> Iterator[tuple[Service, BatchSystem]]:
     with (
         tempfile.TemporaryDirectory(dir="/tmp", prefix="nbfed-home-") as home,
         running_service(
-            start=False, sites={"hpc": HPC, "hpc2": HPC | {"title": "HPC Pampa"}}, environments={"minimal": minimal}
+            start=False,
+            sites={"hpc": HPC, "hpc2": HPC | {"title": "HPC Pampa"}},
+            environments={"minimal": minimal},
+            gateway={"with_up": False},
         ) as service,
         serving(socket=service.state.gateway_socket, home=Path(home)) as system,
     ):

@@ -22,7 +22,7 @@ from tests.support.gate import Gate
 from tests.support.person import Person
 from tests.support.service import Service, running_service
 from tests.support.slurm import SlurmSite
-from tests.support.sshd import NODES, SshSite, running_sshd
+from tests.support.sshd import NODES, SshSite, free_port, running_sshd
 from vetting import mappings
 from vetting.mappings import Event
 
@@ -168,8 +168,12 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
             command = f"/usr/bin/sudo -n {folder / name / 'site-gate'}"
             sshd[name] = stack.enter_context(running_sshd(name, ROBOT, command, []))
         sites = {name: _site(slurm[name], sshd[name], NODES[n]) for n, name in enumerate(slurm)}
+        first = free_port()
+        gateway = {"with_up": False, "forward_ports": f"{first}-{first + 50}"}
         service = stack.enter_context(
-            running_service(start=False, sites=sites, environments={"minimal": minimal}, defaults={"T1": _DEFAULT})
+            running_service(
+                start=False, sites=sites, environments={"minimal": minimal}, defaults={"T1": _DEFAULT}, gateway=gateway
+            )
         )
         service.nbfed("ca", "init")
         for one in sshd.values():
