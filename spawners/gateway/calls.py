@@ -31,7 +31,7 @@ from spawners.gateway.protocol import (
     Submit,
 )
 
-__all__ = ["AT_ONCE", "Calls", "SiteAway", "request_id"]
+__all__ = ["AT_ONCE", "Calls", "QueueFull", "SiteAway", "request_id"]
 
 AT_ONCE = 8
 _MOST_WAITING = 64
@@ -62,6 +62,10 @@ class SiteAway(Exception):
         super().__init__(detail)
         self.detail = detail
         self.was_sent = was_sent
+
+
+class QueueFull(SiteAway):
+    """Too many of our own requests wait; that says nothing about the site."""
 
 
 def request_id() -> str:
@@ -112,7 +116,7 @@ class Calls:
             Nobody knows.
         """
         if self.waiting >= _MOST_WAITING:
-            raise SiteAway(f"{self.waiting} requests wait for this site already", was_sent=False)
+            raise QueueFull(f"{self.waiting} requests wait for this site already", was_sent=False)
         self.waiting += 1
         try:
             await self._places.acquire()
@@ -138,7 +142,7 @@ class Calls:
             if _was_not_carried(done) and not await self._master.find():
                 await self._master.ensure()
                 done = await self._run(request)
-        except MasterError as error:
+        except (MasterError, OSError) as error:
             raise SiteAway(str(error), was_sent=False) from error
         except TooMuch as error:
             raise SiteAway(f"the gate's answer was cut off: {error}", was_sent=True) from error

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -124,7 +125,7 @@ class Master:
         """Tell it something. A master that does not answer is as good as none: code 255."""
         try:
             return await run(self._link.control_words(self.kind, *words), seconds=_ORDER_SECONDS)
-        except (TooSlow, TooMuch) as error:
+        except (TooSlow, TooMuch, OSError) as error:
             return Done(255, b"", str(error))
 
     async def reach(self, node: str, port: int, *, seconds: float) -> Reach:
@@ -136,7 +137,7 @@ class Master:
             mark, said = await said_until(
                 self._link.reach_words(self.kind, node, port), (_OPENED, _REFUSED), seconds=seconds
             )
-        except (TooSlow, TooMuch) as error:
+        except (TooSlow, TooMuch, OSError) as error:
             return Reach(None, str(error))
         if mark == _OPENED:
             return Reach(True)
@@ -148,25 +149,32 @@ class Master:
         except (AuthorityError, CredentialsError, OSError) as error:
             raise MasterError(str(error)) from error
         log = self._link.log(self.kind)
-        # A file and no pipe: the master keeps it open as long as it lives.
-        with log.open("wb") as file:
-            process = await asyncio.create_subprocess_exec(
-                *self._link.start_words(self.kind), stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file,
-                start_new_session=True,
-            )  # fmt: skip
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                code = await process.wait()
-        except TimeoutError as late:
-            raise MasterError(f"no connection within {_START_SECONDS:g} seconds") from late
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            code = await _signed_in(self._link.start_words(self.kind), log)
+        except OSError as error:
+            raise MasterError(f"ssh cannot be run: {error}") from error
         if code != 0 or not await self.find():
             raise MasterError(_why(log.read_bytes()) or f"ssh ended with code {code}")
         self._on_start()
+
+
+async def _signed_in(words: list[str], log: Path) -> int:
+    """Run ssh until it goes to the background, and return its exit code."""
+    # A file and no pipe: the master keeps it open as long as it lives.
+    with log.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            return await process.wait()
+    except TimeoutError as late:
+        raise MasterError(f"no connection within {_START_SECONDS:g} seconds") from late
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
 
 def _process(pid: int) -> psutil.Process | None:

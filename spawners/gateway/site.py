@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from federation.database import DatabaseUnavailable
 from spawners.gateway.answers import SiteHealth, SiteState
-from spawners.gateway.calls import Calls, Request, SiteAway, request_id
+from spawners.gateway.calls import Calls, QueueFull, Request, SiteAway, request_id
 from spawners.gateway.forwards import Forwards
 from spawners.gateway.masters import Master, MasterError
 from spawners.gateway.pace import Breaker, BreakerState, interval_seconds
@@ -90,7 +90,6 @@ class SiteGateway:
         self.asked_at: float | None = None
         self.answered_at: float | None = None
         self.site_time: float | None = None
-        self.pong: Pong | None = None
         self.last_error = ""
         self.data_error = ""
         self.way_back_error = ""
@@ -132,7 +131,10 @@ class SiteGateway:
             self._ended(away=request.verb == "queue", why=str(refusal))
             raise
         except SiteAway as away:
-            self._ended(away=True, why=away.detail)
+            if isinstance(away, QueueFull):
+                self.breaker = self.breaker.forgotten()
+            else:
+                self._ended(away=True, why=away.detail)
             raise
         except BaseException:
             self.breaker = self.breaker.forgotten()
@@ -239,8 +241,7 @@ class SiteGateway:
 
     async def _look(self) -> None:
         try:
-            self.pong = await self.ask(Ping(id=request_id()), Pong)
-            self._drained = self.pong.drained
+            self._drained = (await self.ask(Ping(id=request_id()), Pong)).drained
         except (SiteAway, GateRefusal) as error:
             _log.warning("%s did not say how it is: %s", self.name, error)
 
@@ -267,7 +268,7 @@ class SiteGateway:
                     next_ping = time.monotonic() + times.ping
                 await self._keep_way_back()
                 failures, self.data_error = 0, ""
-            except (MasterError, DatabaseUnavailable) as error:
+            except (MasterError, DatabaseUnavailable, OSError) as error:
                 failures += 1
                 if failures == 1:
                     self.nudge()  # perhaps the whole site is away: know it soon

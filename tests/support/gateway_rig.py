@@ -23,7 +23,7 @@ from spawners.gateway.client import GatewayClient
 from spawners.gateway.credentials import Credentials
 from spawners.gateway.link import Link, MasterKind
 from tests.support.service import demo_yaml, free_ports
-from tests.support.sshd import SshSite, batch_site, free_port, robot_account, running_sshd
+from tests.support.sshd import SshSite, batch_site, free_range, robot_account, running_sshd
 
 __all__ = [
     "Rig",
@@ -146,8 +146,7 @@ class RunningGateway:
 
     def __init__(self, rig: Rig, home: Path, tables: Path) -> None:
         self.rig, self.home = rig, home
-        self.hub_port, first = free_ports(1)[0], free_port()
-        self.ports = range(first, first + 20)
+        self.hub_port, self.ports = free_ports(1)[0], free_range(20)
         content = demo_yaml(listen={"hub_port": self.hub_port})
         for name, sshd in rig.sshd.items():
             content["sites"][name] = batch_site(sshd).model_dump(mode="json", exclude_none=True)

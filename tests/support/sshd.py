@@ -25,7 +25,16 @@ from federation.settings import BatchSite
 from spawners.gateway.link import principal
 from spawners.gateway.sshd_lines import sshd_lines
 
-__all__ = ["NODES", "SshSite", "account_or_skip", "batch_site", "free_port", "robot_account", "running_sshd"]
+__all__ = [
+    "NODES",
+    "SshSite",
+    "account_or_skip",
+    "batch_site",
+    "free_port",
+    "free_range",
+    "robot_account",
+    "running_sshd",
+]
 
 NODES = ("127.0.0.2", "127.0.0.3")
 """The nodes of a site on loopback. What else listens there is another matter: PermitOpen names nodes."""
@@ -46,11 +55,17 @@ AllowTcpForwarding yes
 
 def free_port() -> int:
     """A port that is free now, below those that the kernel hands out by itself."""
+    return free_range(1)[0]
+
+
+def free_range(count: int) -> range:
+    """So many of them in a row."""
     while True:
-        port = secrets.randbelow(12_000) + 20_000
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        first = secrets.randbelow(12_000 - count) + 20_000
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return range(first, first + count)
 
 
 @dataclass

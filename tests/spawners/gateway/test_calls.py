@@ -204,6 +204,15 @@ async def test_the_start_of_a_master_needs_a_certificate(rig: Rig, tmp_path: Pat
         await Master(link, MasterKind.COMMAND, credentials).ensure()
 
 
+async def test_without_ssh_it_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SiteAway, match="No such file") as caught:
+        await site.ping()
+    assert not caught.value.was_sent
+    assert (await site.master.reach("127.0.0.2", 1024, seconds=1)).reached is None
+    monkeypatch.undo()
+
+
 async def test_a_socket_that_a_dead_master_left_is_no_obstacle(site: Site) -> None:
     await site.ping()
     pid = await site.pid()

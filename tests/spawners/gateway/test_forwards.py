@@ -20,7 +20,7 @@ from spawners.gateway.link import MasterKind
 from spawners.gateway.masters import Master
 from spawners.gateway.tables import ForwardTable
 from tests.support.gateway_rig import Rig, wait_until
-from tests.support.sshd import NODES, free_port
+from tests.support.sshd import NODES, free_port, free_range
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
 
@@ -43,8 +43,7 @@ class Ways:
 
 @pytest.fixture
 def ports() -> range:
-    first = free_port()
-    return range(first, first + 50)
+    return free_range(50)
 
 
 @pytest_asyncio.fixture
