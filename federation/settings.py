@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from federation.i18n import LANGUAGES, current_language
+from federation.nodes import expanded
 
 __all__ = [
     "BatchSite",
@@ -21,10 +22,12 @@ __all__ = [
     "Localised",
     "MailSection",
     "Name",
+    "PortRange",
     "Section",
     "Site",
     "Terms",
     "in_language",
+    "port_range",
 ]
 
 
@@ -62,7 +65,8 @@ Localised = str | Annotated[dict[str, str], AfterValidator(_known_languages)]
 """One text for all readers, or one per language."""
 
 Weight = Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=3)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+_LARGEST_PORT = 65_535
+Port = Annotated[int, Field(ge=1, le=_LARGEST_PORT)]
 # The bounds are far above what anybody has, so that amounts that are computed of these fit into the books.
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Hours = Annotated[int, Field(ge=1, le=8784)]
@@ -215,10 +219,74 @@ class KubernetesSite(_AnySite):
     )
 
 
+# These words reach the command line of ssh: none may begin with a hyphen.
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}$")]
+AccountName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
+Command = Annotated[str, StringConstraints(pattern=r"^/[ -~]{1,500}$")]
+
+
 class Login(Section):
-    host: str
+    """The login node, as the gateway reaches it."""
+
+    host: HostName
     port: Port = 22
-    host_key_file: str
+    host_key_file: str = Field(
+        description="its public host keys, one a line; `@cert-authority` before a key makes it the site's host CA"
+    )
+    user: AccountName = Field("nbfed", description="the robot account that the gateway signs in as")
+    gate: Command | None = Field(
+        None,
+        description="what the gateway's certificate lets that account run, the same as the site's ForceCommand; "
+        "without it `/usr/bin/sudo -n /etc/nbfed/SITE/site-gate`",
+    )
+    cluster_address: HostName | None = Field(
+        None, description="the login node's address as its nodes reach it, for notebook_to_hub: reverse; else host"
+    )
+    reverse_port: Port = Field(18081, description="the port at that address through which its jobs reach the hub")
+
+
+def _nodes(names: list[str]) -> list[str]:
+    expanded(names)
+    return names
+
+
+SchedulerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+"""A name that a site gave to something of its scheduler."""
+
+_OURS = ("req_memory", "req_nprocs", "req_ngpus", "req_runtime", "req_partition", "req_queue", "req_account",
+         "req_reservation", "req_gres", "req_username", "req_homedir", "req_keepvars", "req_options")  # fmt: skip
+
+
+def port_range(text: str) -> range:
+    """The ports of `20000-29999`, both ends included.
+
+    Raises
+    ------
+    ValueError
+        If it is no range of ports.
+    """
+    first, _, last = text.partition("-")
+    ports = range(int(first), int(last) + 1)
+    if not ports or ports[0] < 1 or ports[-1] > _LARGEST_PORT:
+        raise ValueError(f"{text} is no range of ports from 1 to {_LARGEST_PORT}")
+    return ports
+
+
+def _ports(text: str) -> str:
+    port_range(text)
+    return text
+
+
+PortRange = Annotated[str, StringConstraints(pattern=r"^\d{1,5}-\d{1,5}$"), AfterValidator(_ports)]
+
+
+def _of_the_script(traits: dict[str, str]) -> dict[str, str]:
+    for name in traits:
+        if name in _OURS:
+            raise ValueError(f"{name} is filled in from what is asked for, or is the site's gate's matter")
+        if name != "batch_script" and not name.startswith("req_"):
+            raise ValueError(f"{name} is no trait that a script is made of: batch_script, or one that begins with req_")
+    return traits
 
 
 class BatchSite(_AnySite):
@@ -229,10 +297,29 @@ class BatchSite(_AnySite):
     login: Login
     access: Literal["robot", "user-certificate"] = "robot"
     notebook_to_hub: Literal["reverse", "direct"] = "reverse"
-    nodes: list[str] = Field(min_length=1)
-    ports: Annotated[str, StringConstraints(pattern=r"^\d+-\d+$")]
-    partition: str | None = None
-    walltime_hours: Hours
+    nodes: Annotated[list[str], AfterValidator(_nodes)] = Field(
+        min_length=1, description="all nodes that sessions may run on, as the scheduler names them: `c[001-064]`"
+    )
+    ports: PortRange = Field(description="first and last port that sessions may listen at on the nodes")
+    partition: SchedulerName | None = Field(None, description="where jobs go when nobody asks for another one")
+    partitions: list[SchedulerName] = Field(default_factory=list, description="partitions to choose beside it")
+    charge_accounts: list[SchedulerName] = Field(
+        default_factory=list, description="accounts of the scheduler that people may let it charge"
+    )
+    reservations: list[SchedulerName] = Field(default_factory=list, description="reservations that people may use")
+    walltime_hours: Hours = Field(description="the longest that a session may run")
+    queue_hours: Hours = Field(24, description="how long a session may wait in the queue before it is given up")
+    boot_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        600, description="how long a session whose job runs may take until it answers"
+    )
+    listen: Literal["node", "any"] = Field(
+        "node", description="the address that sessions listen at: their node's name, or all, if names lead to loopback"
+    )
+    batchspawner: Annotated[dict[str, str], AfterValidator(_of_the_script)] = Field(
+        default_factory=dict,
+        description="batchspawner's traits that make the job's script: batch_script, req_prologue, req_epilogue, "
+        "req_srun; not what is asked of the scheduler",
+    )
     mfa: bool = False
 
 

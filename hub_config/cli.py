@@ -7,14 +7,15 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import click
 import httpx
+from fastapi import FastAPI
 from sqlalchemy.exc import ArgumentError
 
 from federation import migrations
@@ -28,6 +29,7 @@ from federation.mail_commands import mail
 from federation.persons import Person
 from federation.settings import BatchSite, Flavour
 from federation.worker_pages import application, serving
+from hub_config import gateway_wiring
 from hub_config.person_commands import person
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.sign_in.commands import identity
@@ -39,6 +41,11 @@ from quota.ledger import Ledger
 from quota.settings import Pool
 from spawners.admission import Admission
 from spawners.commands import lab_wheel, sessions
+from spawners.gateway.ca import CertificateAuthority
+from spawners.gateway.ca_commands import ca
+from spawners.gateway.commands import gateway
+from spawners.gateway.credentials import Credentials
+from spawners.gateway.link import Link
 from spawners.quota_commands import quota
 from spawners.sessions import Sessions
 from spawners.site_commands import site
@@ -116,6 +123,29 @@ class Installation:
     @property
     def sessions(self) -> Sessions:
         return self._checked_house.sessions
+
+    @property
+    def authority(self) -> CertificateAuthority:
+        return gateway_wiring.authority(self.settings)
+
+    @property
+    def links(self) -> Mapping[str, Link]:
+        return gateway_wiring.links(self.settings)
+
+    @property
+    def gateway_folder(self) -> Path:
+        return self.settings.state.gateway
+
+    @property
+    def gateway_socket(self) -> Path:
+        return gateway_wiring.socket(self.settings)
+
+    @property
+    def gateway_application(self) -> Callable[[], FastAPI]:
+        return partial(gateway_wiring.gateway, self.settings, self.database)
+
+    def credentials(self, link: Link, *, minutes: int | None = None) -> Credentials:
+        return gateway_wiring.credentials(self.settings, link, minutes=minutes)
 
     @property
     def house(self) -> House:
@@ -205,8 +235,8 @@ def main(ctx: click.Context) -> None:
 
 
 for _command in (
-    audit, bench, db, grant, ledger, mail, quota, rates, statement, sessions, site, identity, mapping, person, request,
-    lab_wheel,
+    audit, bench, ca, db, gateway, grant, ledger, mail, quota, rates, statement, sessions, site, identity, mapping, person,
+    request, lab_wheel,
 ):  # fmt: skip
     main.add_command(_command)
 

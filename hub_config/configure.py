@@ -8,6 +8,7 @@ import batchspawner  # noqa: F401 - importing it registers a route, which is tak
 from jupyterhub import apihandlers
 
 from federation import migrations
+from federation.settings import BatchSite
 from hub_config.authenticator import configure_sign_in
 from hub_config.pages import configure_pages
 from hub_config.restoring_proxy import MARK, RestoringProxy
@@ -18,7 +19,8 @@ from spawners.federated import FederatedSpawner
 
 __all__ = ["configure"]
 
-_LONGEST_START_SECONDS = 24 * 3600
+_HOUR_SECONDS = 3600
+_LONGEST_START_SECONDS = 24 * _HOUR_SECONDS
 _MOST_ACTIVITY_SECONDS = 300
 
 
@@ -93,7 +95,7 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
     hub.active_server_limit = 0
     spawner.consecutive_failure_limit = 0
     # The outer deadline only has to be longer than any inner one (queue wait, boot).
-    spawner.start_timeout = _LONGEST_START_SECONDS
+    spawner.start_timeout = _longest_start_seconds(settings)
     spawner.http_timeout = 60
     spawner.poll_interval = 10
     # Without this the hub's own PATH would reach the session.
@@ -132,6 +134,12 @@ def _configure_services(c: Any, settings: Settings) -> None:
             "services": ["operator"],
         },
     ]
+
+
+def _longest_start_seconds(settings: Settings) -> int:
+    """Above every deadline of a start: a queue may be longer than a day, and an outage of the site does not count."""
+    queues = (site.queue_hours for site in settings.yaml.sites.values() if isinstance(site, BatchSite))
+    return _LONGEST_START_SECONDS + 2 * _HOUR_SECONDS * max(queues, default=0)
 
 
 def _activity_seconds(settings: Settings) -> int:

@@ -27,7 +27,7 @@ from federation.settings import (
 from federation.state import StateFolder
 from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
 from quota.settings import DefaultGrant, LimitsSection, Pool
-from spawners.settings import IdleSection, WorkerSection
+from spawners.settings import GatewaySection, IdleSection, WorkerSection
 from vetting.settings import DeskSection, IdentitySection, Tier, entitlements_of_nobody, terms_of_nobody
 
 __all__ = ["DEMO_FILE", "FederationYaml", "Settings", "SettingsError", "load", "parse"]
@@ -62,6 +62,7 @@ class FederationYaml(Section):
     limits: LimitsSection = Field(default_factory=LimitsSection)
     idle: IdleSection = Field(default_factory=IdleSection)
     worker: WorkerSection = Field(default_factory=WorkerSection)
+    gateway: GatewaySection = Field(default_factory=GatewaySection)
     desk: DeskSection = Field(default_factory=DeskSection)
     mail: MailSection | None = None
 

@@ -13,20 +13,23 @@ import vetting.letters  # noqa: F401 - both register what mails say
 from federation import terms
 from federation.clock import Clock
 from federation.database import Database
+from federation.errors import Failure
 from federation.leader import leadership
 from federation.letters import Frame
 from federation.mail import MailSender, Server
 from federation.persons import find_by_user_name
-from federation.settings import KubernetesSite, LocalSite, Site, in_language
+from federation.settings import BatchSite, KubernetesSite, LocalSite, Site, in_language
 from federation.state import StateFolder
 from federation.worker import Job, Worker
-from hub_config.settings import FederationYaml, Settings
+from hub_config.settings import FederationYaml, Settings, SettingsError
 from quota import rates
 from quota.amounts import from_unit_hours
 from quota.ledger import Ledger
 from spawners.admission import Admission, Policy
 from spawners.adoption import OpenAttempts
 from spawners.announcer import Announcer
+from spawners.backends.batch import BatchJobs
+from spawners.backends.batch_child import child_class
 from spawners.backends.cluster import Cluster
 from spawners.backends.kubernetes import KubernetesSpawner
 from spawners.backends.kubernetes_arguments import pod_arguments
@@ -35,9 +38,12 @@ from spawners.backends.local import LocalSpawner
 from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
+from spawners.gateway.client import GatewayClient
 from spawners.hub_client import HttpHubServers, HubUsers
+from spawners.leases import reserved_minutes
 from spawners.memberships import PacedMemberships
 from spawners.metrics import WorkerMetrics
+from spawners.options import resources_in
 from spawners.outlook import StopRules
 from spawners.outlooks import Outlooks
 from spawners.reconciler import Reconciler
@@ -60,6 +66,9 @@ __all__ = [
     "upkeep",
     "worker",
 ]
+
+_HANDOVER_SECONDS = 180.0
+"""A site may take as long as several requests to its gateway do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +136,8 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
     yaml, clock = settings.yaml, clock or settings.clock()
     database = Database(settings.database_url, busy_seconds=yaml.database.busy_seconds)
     ledger = Ledger(database, clock=clock, actor=actor)
-    backends = _backends(settings, database, clock)
+    sessions = Sessions(database, clock=clock)
+    backends = _backends(settings, clock, sessions, database)
     policy = Policy(
         tiers=yaml.tiers,
         flavours=yaml.flavours,
@@ -140,13 +150,13 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
         snapshot=timedelta(hours=yaml.identity.snapshot_hours),
     )
     kinds = {yaml.sites[name].kind for name in backends}
-    admission = Admission(database, ledger, policy, kinds, clock)
+    admission = Admission(database, ledger, policy, kinds, clock, lambda: _closed(backends))
     return House(
         settings=settings,
         clock=clock,
         database=database,
         ledger=ledger,
-        sessions=Sessions(database, clock=clock),
+        sessions=sessions,
         admission=admission,
         outlooks=Outlooks(database, admission, _stop_rules(settings)),
         requests=Requests(database, _desk_rules(yaml), clock=clock, terms_grace_days=_grace_days(yaml)),
@@ -293,19 +303,26 @@ def environments_folder() -> Path:
     return Path(os.environ.get("NBFED_ENVIRONMENTS") or ".environments").absolute()
 
 
-def _backends(settings: Settings, database: Database, clock: Clock) -> dict[str, SiteBackend]:
-    """One for each site of a kind that this version can run on."""
-    made = {name: _backend(settings, database, name, site, clock) for name, site in settings.yaml.sites.items()}
-    return {name: backend for name, backend in made.items() if backend is not None}
+def _backends(settings: Settings, clock: Clock, sessions: Sessions, database: Database) -> dict[str, SiteBackend]:
+    """One for each site."""
+    gateway = GatewayClient(settings.state.gateway_socket)
+
+    def made(name: str, site: Site) -> SiteBackend:
+        match site:
+            case LocalSite():
+                return _local(settings, name, site, clock)
+            case KubernetesSite():
+                return _kubernetes(settings, database, site)
+            case BatchSite():
+                return _batch(settings, name, site, BatchJobs(name, gateway, sessions, clock), database)
+
+    return {name: made(name, site) for name, site in settings.yaml.sites.items()}
 
 
-def _backend(settings: Settings, database: Database, name: str, site: Site, clock: Clock) -> SiteBackend | None:
-    match site:
-        case LocalSite():
-            return _local(settings, name, site, clock)
-        case KubernetesSite():
-            return _kubernetes(settings, database, site)
-    return None
+def _closed(backends: Mapping[str, SiteBackend]) -> dict[str, Failure]:
+    """The places that take nothing just now, and why."""
+    found = {name: backend.closed() for name, backend in backends.items()}
+    return {name: failure for name, failure in found.items() if failure is not None}
 
 
 def _local(settings: Settings, name: str, site: LocalSite, clock: Clock) -> SiteBackend:
@@ -356,3 +373,39 @@ def _organisation(settings: Settings, database: Database, user: str) -> str:
     with database.read() as connection:
         person = find_by_user_name(connection, user)
     return organisation_of(person.facts, settings.yaml.tiers) if person else ""
+
+
+def _batch(settings: Settings, name: str, site: BatchSite, jobs: BatchJobs, database: Database) -> SiteBackend:
+    child = child_class(site.dialect)
+    unknown = sorted(set(site.batchspawner) - set(child.class_trait_names()))
+    if unknown:
+        raise SettingsError(
+            f"{settings.file}: sites.{name}.batchspawner: batchspawner has no {', '.join(unknown)} for {site.dialect}"
+        )
+
+    def minutes(attempt: str) -> int:
+        with database.read() as connection:
+            return reserved_minutes(connection, attempt)
+
+    def arguments(session: Session) -> Mapping[str, object]:
+        environment = settings.yaml.environments.get(session.environment)
+        return {
+            "jobs": jobs,
+            "site": site,
+            "site_title": in_language(site.title, name),
+            "software": environment.batch if environment else None,
+            "flavour": settings.yaml.flavours[session.flavour],
+            "resources": resources_in(session.options),
+            "walltime_minutes": minutes,
+            "exchange_path": f"/hub{EXCHANGE_PATH}",
+            "clock": jobs.clock,
+            **site.batchspawner,
+        }
+
+    return SiteBackend(
+        asks=jobs,
+        child_class=child,
+        child_arguments=arguments,
+        handover_seconds=_HANDOVER_SECONDS,
+        closed=lambda: jobs.closed(in_language(site.title, name)),
+    )

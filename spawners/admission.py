@@ -4,7 +4,7 @@ Identity -> tier -> place -> quota. Refusals are `Failure`s of the catalogue; an
 costs something fails closed.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.ids import new_id
 from federation.persons import Facts, Person, find_by_user_name
-from federation.settings import Environment, Flavour, Site, Terms, in_language
+from federation.settings import BatchSite, Environment, Flavour, Site, Terms, in_language
 from federation.terms import TermsInForce, in_force
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
@@ -32,12 +32,25 @@ from spawners.errors import PERSON_UNKNOWN
 from spawners.paying import caps_on_all, caps_on_person, gauges_of, owner_of, pool_owner, pool_payer, pools_of
 from spawners.sessions import Server
 from vetting.eligibility import Eligibility, derive
-from vetting.placement import Wish, choose, places
-from vetting.recorded import Recorded
+from vetting.mappings import mappings
+from vetting.placement import Option, Wish, choose, places
+from vetting.recorded import MappingState, Recorded
 from vetting.records import recorded_of
+from vetting.resources import longest_minutes
 from vetting.settings import Tier
 
-__all__ = ["Admission", "Policy"]
+__all__ = ["Admission", "Policy", "Times"]
+
+_SHORTEST_WALLTIME_MINUTES = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """What a reservation is for: `lease`, `shortest` at the least, and before it `queue` for free."""
+
+    lease: timedelta
+    shortest: timedelta
+    queue: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +72,27 @@ class Policy:
         """The weight of each flavour in thousandths."""
         return {name: weight_milli(flavour.weight) for name, flavour in self.flavours.items()}
 
+    def renews(self, site: str) -> bool:
+        """Whether the leases of sessions there are renewed. A job's walltime is set aside as a whole: the scheduler
+        ends it, and nobody can make it longer.
+        """
+        return not isinstance(self.sites.get(site), BatchSite)
+
+    def times(self, wish: Wish, site: str) -> Times:
+        """How long to reserve for. Who did not choose a walltime gets the longest that their quota allows."""
+        limits, place = self.limits, self.sites[site]
+        if not isinstance(place, BatchSite):
+            return Times(
+                lease=timedelta(minutes=limits.lease_minutes), shortest=timedelta(minutes=limits.shortest_lease_minutes)
+            )
+        longest = longest_minutes(self.flavours[wish.flavour], place)
+        chosen = wish.resources.walltime_minutes
+        return Times(
+            lease=timedelta(minutes=longest if chosen is None else chosen),
+            shortest=timedelta(minutes=min(longest, _SHORTEST_WALLTIME_MINUTES) if chosen is None else chosen),
+            queue=timedelta(hours=place.queue_hours),
+        )
+
     def default_for(self, eligibility: Eligibility) -> DefaultGrant | None:
         """The default of the highest tier that the person has and that has one."""
         reached = [name for name in self.tiers if name in self.defaults and eligibility.reaches(name)]
@@ -66,15 +100,28 @@ class Policy:
 
 
 class Admission:
-    """Asks the rules and the books. All calls block; the hub makes them in threads."""
+    """Asks the rules and the books. All calls block; the hub makes them in threads.
+
+    Parameters
+    ----------
+    closed
+        Says which sites take nothing just now, and why.
+    """
 
     def __init__(
-        self, database: Database, ledger: Ledger, policy: Policy, kinds: Collection[str], clock: Clock = system_clock
+        self,
+        database: Database,
+        ledger: Ledger,
+        policy: Policy,
+        kinds: Collection[str],
+        clock: Clock = system_clock,
+        closed: Callable[[], Mapping[str, Failure]] = dict,
     ) -> None:
         self._database = database
         self._ledger = ledger
         self._kinds = kinds
         self._clock = clock
+        self.closed = closed
         self.policy = policy
 
     def person(self, user_name: str) -> Person:
@@ -133,8 +180,18 @@ class Admission:
         federation.database.DatabaseUnavailable
             If what is recorded of the person cannot be read.
         """
+        return choose(self.options(person, wish), wish)
+
+    def options(self, person: Person, wish: Wish, away: Mapping[str, Failure] | None = None) -> list[Option]:
+        """All places for a wish, each with why or why not. `away` are those that refused this very start, and why.
+
+        Raises
+        ------
+        federation.database.DatabaseUnavailable
+            If what is recorded of the person cannot be read.
+        """
         policy = self.policy
-        options = places(
+        return places(
             wish,
             eligibility=self.eligibility(person),
             flavours=policy.flavours,
@@ -142,8 +199,20 @@ class Admission:
             sites=policy.sites,
             kinds=self._kinds,
             now=self._clock(),
+            away={**self.closed(), **(away or {})},
         )
-        return choose(options, wish)
+
+    def account_at(self, person: Person, site: str) -> str | None:
+        """The account at a site that the site accepted for a person.
+
+        Raises
+        ------
+        federation.database.DatabaseUnavailable
+            If it cannot be read.
+        """
+        with self._database.read() as connection:
+            known = mappings(connection, person_id=person.id, site=site)
+        return next((one.account for one in known if one.state is MappingState.ACCEPTED), None)
 
     def give_default(self, person: Person) -> None:
         """Give the present period's default quota, if the person's tier has one and it was not given yet; and that of the
@@ -251,14 +320,15 @@ class Admission:
 
     def _asked(self, attempt: str, person: Person, server: Server, wish: Wish, site: str) -> dict[str, Any]:
         """The arguments of `Ledger.reserve`."""
-        limits = self.policy.limits
+        times = self.policy.times(wish, site)
         return {
             "attempt": attempt,
             "payers": self.payers(person, wish.flavour),
             "place": Place(hub=server.hub, user=server.user, server=server.name, site=site),
             "flavour": wish.flavour,
-            "lease": timedelta(minutes=limits.lease_minutes),
-            "shortest": timedelta(minutes=limits.shortest_lease_minutes),
+            "lease": times.lease,
+            "shortest": times.shortest,
+            "queue": times.queue,
             "gauges": gauges_of(self.policy.flavours[wish.flavour]),
             "caps": self.caps(person, server, wish, site),
         }

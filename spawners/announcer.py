@@ -1,5 +1,5 @@
-"""Puts into the outbox what people are to be told while they are away: that their quota is nearly or wholly spent, and
-that a session will be stopped because its lease will not be renewed.
+"""Puts into the outbox what people are to be told while they are away: that their quota is nearly or wholly spent, that
+a session will be stopped because its lease will not be renewed, and that one runs which waited long in a queue.
 
 Each is one event: it is announced once, however many workers look, and however often. What is to come within a session
 that somebody uses is told there, and on the home page; an idle stop only there.
@@ -25,14 +25,17 @@ from quota.tables import IS_OPEN, AccountTable, HoldTable, OwnerKind
 from spawners.outlooks import Outlooks
 from spawners.sessions import Session, Sessions
 
-__all__ = ["QUOTA_SPENT", "SESSION_STOPS", "Announcer"]
+__all__ = ["QUOTA_SPENT", "SESSION_READY", "SESSION_STOPS", "Announcer"]
 
 QUOTA_SPENT = "quota-spent"
 SESSION_STOPS = "session-stops"
+SESSION_READY = "session-ready"
 
 _log = logging.getLogger("nbfed.worker")
 _LOOK_BACK = timedelta(hours=1)
 """A session that ended since then may have spent the quota."""
+_LONG_WAIT = timedelta(minutes=5)
+"""Who starts a session looks at the page for about so long."""
 
 
 class Announcer:
@@ -67,6 +70,7 @@ class Announcer:
         for session in self._sessions.open_on(self._hub):
             self._guard()
             try:
+                self._announce_ready(session, now)
                 self._announce_stop(session, now)
             except Failure as failure:
                 _log.warning("cannot look ahead for %s: %s; trying again", session.attempt, failure)
@@ -84,6 +88,21 @@ class Announcer:
             "ends_at": what_is.ends_at.isoformat() if what_is.ends_at else None,
         }
         self._announce(f"{QUOTA_SPENT}:{percent}:{person}:{grants}", QUOTA_SPENT, person, now, figures)
+
+    def _announce_ready(self, session: Session, now: datetime) -> None:
+        """To who went away while it waited in a queue."""
+        if session.ready_at is None or session.submitted_at is None:
+            return
+        waited = session.ready_at - session.submitted_at
+        if waited < _LONG_WAIT or session.end_reason is not None:
+            return
+        figures = {
+            "server": session.server.name,
+            "site": session.site,
+            "waited_seconds": int(waited.total_seconds()),
+            "reference": reference(session.attempt),
+        }
+        self._announce(f"{SESSION_READY}:{session.attempt}", SESSION_READY, session.person_id, now, figures)
 
     def _announce_stop(self, session: Session, now: datetime) -> None:
         # As if the hub did not have it: then only the end of the lease counts, not that it is idle.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from federation.clock import Clock
 from federation.database import Database
+from federation.errors import Failure
 from quota.ledger import Ledger
 from spawners.admission import Admission
 from spawners.adoption import OpenAttempts
@@ -29,12 +30,18 @@ class SiteBackend:
         What its constructor needs beside what every child gets, for an attempt. Called in the hub's loop: does not block.
     stop_seconds
         How long an ending session may take before it is ended by force.
+    handover_seconds
+        How long it may take to hand an attempt over; one that is meant for longer belongs to a hub that died.
+    closed
+        Why the place takes nothing just now; None where it may. Blocks.
     """
 
     asks: Backend
     child_class: type[Child]
     child_arguments: Callable[[Session], Mapping[str, object]]
     stop_seconds: float = 15.0
+    handover_seconds: float = 60.0
+    closed: Callable[[], Failure | None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)

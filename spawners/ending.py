@@ -50,7 +50,10 @@ def settle(attempt: str, seen: Observation, *, ledger: Ledger, clock: Clock) -> 
         if seen.started_at is None:
             return ledger.release(attempt, reason=source_of(seen))
         ended_at = max(seen.ended_at or clock(), seen.started_at)
-        return ledger.settle(attempt, started_at=seen.started_at, ended_at=ended_at, source=source_of(seen))
+        return ledger.settle(
+            attempt, started_at=seen.started_at, ended_at=ended_at, source=source_of(seen),
+            earlier_runs=seen.earlier_runs,
+        )  # fmt: skip
     except HoldUnknown:
         return None
 
@@ -59,13 +62,15 @@ def source_of(seen: Observation) -> str:
     """Whose times an end is charged by."""
     if seen.started_at is None:
         return "never ran"
-    return "last seen" if seen.estimated else "launcher"
+    return "last seen" if seen.estimated else seen.source
 
 
 def _reason(session: Session, seen: Observation) -> EndReason:
     """Why it ended, where nobody said before that they want it to."""
     if seen.cause is not None:
         return _REASONS[seen.cause]
+    if seen.walltime_over and session.ready_at is not None:
+        return EndReason.WALLTIME
     return EndReason.FAILED if session.ready_at is None else EndReason.EXITED
 
 

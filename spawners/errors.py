@@ -13,9 +13,13 @@ __all__ = [
     "OPTION_INVALID",
     "OPTION_UNKNOWN",
     "PERSON_UNKNOWN",
-    "PLACE_AWAY",
     "PLACE_BROKEN",
     "PLACE_FULL",
+    "QUEUE_TOO_LONG",
+    "SITE_AWAY",
+    "SITE_DRAINED",
+    "SITE_REFUSED",
+    "SITE_SILENT",
 ]
 
 
@@ -67,13 +71,6 @@ PLACE_BROKEN = Problem(
     advice=_("Nothing was charged. Try another place, or tell support."),
 )
 
-PLACE_AWAY = Problem(
-    code="place-away",
-    status=503,
-    text=_("{site} cannot be reached right now. It is not your quota."),
-    advice=_("Nothing was charged. Choose another place, or try again in a few minutes."),
-)
-
 PLACE_FULL = Problem(
     code="place-full",
     status=429,
@@ -122,4 +119,41 @@ EVICTED_BEFORE_ANSWER = Problem(
         "charged only for the seconds that it ran."
     ),
     advice=_("Try again; if it happens again, choose another place."),
+)
+
+SITE_AWAY = Problem(
+    code="site-away",
+    status=503,
+    text=_("{site} does not answer at the moment, so no session was handed to it."),
+    advice=_("Nothing was charged. Choose another site, or try again in a few minutes."),
+)
+
+SITE_DRAINED = Problem(
+    code="site-drained",
+    status=503,
+    text=_("{site} takes no new sessions at the moment; the site has decided so."),
+    advice=_("Choose another site, or try again later."),
+)
+
+SITE_REFUSED = Problem(
+    code="site-refused",
+    status=502,
+    text=_("{site} did not take the session. It says: {why} ({code})."),
+    advice=_("Nothing was charged. Ask for less, choose another site, or tell support."),
+)
+
+SITE_SILENT = Problem(
+    code="site-silent",
+    status=504,
+    text=_("{site} was handed the session and did not answer whether it has it. If it has, it is ended there."),
+    advice=_("You are charged only if it ran. Try again in a few minutes."),
+)
+
+QUEUE_TOO_LONG = Problem(
+    code="queue-too-long",
+    status=504,
+    text=_("The session waited for {hours} hours in the queue of {site}, and was taken out of it."),
+    advice=_(
+        "Nothing was charged. Ask for less, for another partition or site, or try again when there is less to do."
+    ),
 )

@@ -90,6 +90,8 @@ class ExchangeHandler(APIHandler):  # type: ignore[misc]  # jupyterhub has no ty
         child = spawner.child_spawner
         if spawner.session.attempt != attempt or child is None or not child.api_token or child.server is None:
             raise web.HTTPError(404)
+        if not child.may_exchange:
+            raise web.HTTPError(404)
         return child
 
     def _body(self) -> tuple[str, str, str, str]:

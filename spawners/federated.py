@@ -9,7 +9,8 @@ in docs/explanation/one-session.md.
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from jupyterhub import orm
@@ -24,15 +25,15 @@ from federation.ids import new_id, reference
 from federation.persons import Person
 from quota.errors import SERVER_BUSY
 from spawners.backends.base import Life, Observation
-from spawners.backends.child import Child
+from spawners.backends.child import Child, NotSubmitted, Wait
 from spawners.context import Context, SiteBackend
 from spawners.ending import close
-from spawners.options import from_form, to_wish
+from spawners.options import from_form, resources_in, to_options, to_wish
 from spawners.refusal import Refusal
 from spawners.sessions import Server, Session, SessionExists
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState
-from vetting.placement import Wish
+from vetting.placement import Option, Wish, choose
 
 __all__ = ["FederatedSpawner"]
 
@@ -91,19 +92,52 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         if self.internal_ssl:
             raise RuntimeError("internal_ssl is not supported: certificates would be made before a place is chosen")
         self._started_here, self._gone = True, False
+        away: dict[str, Failure] = {}
         try:
-            token_ids = self._token_ids()
-            self.session = await self._in_thread(lambda: self._attempt(token_ids))
-            child = self.construct_child()
-            child.attach(self.session, self._secret)
-            child.api_token, child.handler, child.cert_paths = self.api_token, self.handler, self.cert_paths
-            url: str = await child.start()
+            while True:
+                try:
+                    return await self._start_at_a_place(away)
+                except NotSubmitted as refusal:
+                    await self._leave_place(refusal.failure, away)
         except DatabaseUnavailable as error:
             raise self._refuse(Failure(DATABASE_AWAY)) from error
         except Failure as failure:
             await self._note_failure(failure)
             raise self._refuse(failure) from failure
-        return url
+
+    async def _start_at_a_place(self, away: Mapping[str, Failure]) -> str:
+        token_ids = self._token_ids()
+        self.session = await self._in_thread(lambda: self._attempt(token_ids, away))
+        child = self.construct_child()
+        child.attach(self.session, self._secret)
+        child.api_token, child.handler, child.cert_paths = self.api_token, self.handler, self.cert_paths
+        return await child.start()
+
+    async def _leave_place(self, failure: Failure, away: dict[str, Failure]) -> None:
+        """The place did not take it: the attempt is over, and the next one goes elsewhere, if the person left us that.
+
+        Raises
+        ------
+        Failure
+            If somebody wants it stopped meanwhile, or the person named the place.
+        """
+        session = self.session
+        assert session is not None
+        self.log.warning("Attempt %s was not taken by %s: %s", session.attempt, session.site, failure)
+        ours = await self._in_thread(lambda: self._give_up(session, failure))
+        if self.wish is None or self.wish.site is not None or not ours:
+            raise failure
+        away[session.site] = failure
+        self.session, self.child_spawner = None, None
+
+    def _give_up(self, session: Session, failure: Failure) -> bool:
+        """Close an attempt of which the place has nothing; False if it was to be stopped anyway."""
+        context = self.context
+        ours = context.sessions.ending(session.attempt, EndReason.FAILED, failure.problem.code)
+        close(
+            session, Observation(life=Life.ENDED), sessions=context.sessions, ledger=context.ledger, clock=context.clock
+        )
+        return ours
 
     async def poll(self) -> int | None:
         """None while the session lives or may live; its exit code when it is over.
@@ -187,6 +221,11 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             await asyncio.sleep(_PROGRESS_SECONDS)
 
     @property
+    def waits_for(self) -> Wait | None:
+        """What the start waits for, where its stage alone does not say it."""
+        return self.child_spawner.wait if self.child_spawner is not None else None
+
+    @property
     def stage(self) -> Stage:
         """How far the start has come."""
         if self.child_spawner is not None:
@@ -249,8 +288,11 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
     def _server_key(self) -> Server:
         return Server(self.context.hub, self.user.name, self.name)
 
-    def _attempt(self, token_ids: list[int]) -> Session:
-        """The open attempt if it can be taken up again, else a new one: intent first, then the reservation."""
+    def _attempt(self, token_ids: list[int], away: Mapping[str, Failure] = MappingProxyType({})) -> Session:
+        """The open attempt if it can be taken up again, else a new one: intent first, then the reservation.
+
+        `away` are the places that did not take this start, and why.
+        """
         context, wish = self.context, self.wish
         if wish is None:
             raise RuntimeError("start() before the options were validated")
@@ -261,10 +303,11 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             if taken_up is not None:
                 return taken_up
             self._end_now(previous)
-        site = context.admission.place(person, wish)
+        options = context.admission.options(person, wish, away)
+        site = choose(options, wish)
         attempt, self._secret = new_id(), secrets.token_urlsafe(32)
         try:
-            session = self._intend(attempt, person, wish, site, token_ids)
+            session = self._intend(attempt, person, wish, options, token_ids)
         except SessionExists as error:
             raise Failure(SERVER_BUSY) from error
         try:
@@ -276,17 +319,21 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             raise
         return session
 
-    def _intend(self, attempt: str, person: Person, wish: Wish, site: str, token_ids: list[int]) -> Session:
+    def _intend(
+        self, attempt: str, person: Person, wish: Wish, options: Sequence[Option], token_ids: list[int]
+    ) -> Session:
         return self.context.sessions.intend(
             attempt=attempt,
             server=self._server_key,
             person_id=person.id,
-            site=site,
+            site=options[0].site,
             flavour=wish.flavour,
             environment=wish.environment,
-            options={"flavour": wish.flavour, "environment": wish.environment, "site": wish.site or "auto"},
+            options=to_options(wish),
             secret_hash=_digest(self._secret),
             token_ids=token_ids,
+            account=self.context.admission.account_at(person, options[0].site),
+            why_there=[_why_not(option) for option in options[1:]],
         )
 
     def _can_take_up(self, session: Session, wish: Wish) -> bool:
@@ -294,10 +341,13 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             None,
             session.site,
         )
+        # What is only meant, and cannot be asked about, may be there or not: it is neither gone on with nor doubled.
+        no_evidence = (Life.ENDED, Life.UNKNOWN) if session.state is SessionState.INTENT else (Life.ENDED,)
         return (
             same
+            and resources_in(session.options) == wish.resources
             and self._backend(session) is not None
-            and self._observe(session).life is not Life.ENDED
+            and self._observe(session).life not in no_evidence
             and session.exchanged_at is None
             and session.end_reason is None
         )
@@ -305,15 +355,18 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
     def _take_up(self, session: Session, token_ids: list[int]) -> Session | None:
         """Go on with an attempt of before; None if its hold was closed meanwhile, so that nobody would pay for it."""
         person = self.context.admission.person(self.user.name)
-        wish = Wish(flavour=session.flavour, environment=session.environment, site=session.site)
+        wish = Wish(
+            flavour=session.flavour, environment=session.environment, site=session.site,
+            resources=resources_in(session.options),
+        )  # fmt: skip
         try:
             self.context.admission.reserve(session.attempt, person, self._server_key, wish, session.site)
         except ValueError as error:
             self.log.warning("Attempt %s is not taken up again: %s", session.attempt, error)
             return None
         if session.state is SessionState.INTENT:
-            # The hub died right after the process was made: it is there, and knows its secret.
-            self.context.sessions.submitted(session.attempt, "found")
+            # The hub died right after it was handed over: it is there, and knows its secret.
+            self.context.sessions.submitted(session.attempt, self._observe(session).reference or "found")
         for token_id in token_ids:
             self.context.sessions.add_token(session.attempt, token_id)
         self.log.info("Taking up attempt %s of %s again", session.attempt, self._log_name)
@@ -412,6 +465,15 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
 
     def _refuse(self, failure: Failure) -> Refusal:
         return Refusal(failure, self.context.ask_url)
+
+
+def _why_not(option: Option) -> dict[str, Any]:
+    """A place that was not taken, as it is kept; without a reason it was only not the first."""
+    why = option.why_not
+    if why is None:
+        return {"site": option.site}
+    figures = {name: value if isinstance(value, int | float) else str(value) for name, value in why.figures.items()}
+    return {"site": option.site, "code": why.problem.code, "figures": figures}
 
 
 def _digest(secret: str) -> str:

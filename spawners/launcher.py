@@ -1,6 +1,7 @@
 """Starts one notebook session, watches it, and leaves exact evidence of its start and its end.
 
-    <prefix>/bin/python launcher.py FOLDER EXCHANGE_URL [--patience SECONDS] [--host ADDRESS] [-- ARGUMENT ...]
+    <prefix>/bin/python launcher.py FOLDER EXCHANGE_URL [--patience SECONDS] [--host ADDRESS] [--node NAME]
+                                    [--ports FIRST-LAST] [-- ARGUMENT ...]
 
 The promise:
 
@@ -91,7 +92,17 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("exchange_url", help="where the hub exchanges the secret for the environment")
     parser.add_argument("--patience", type=float, default=1800.0, help="seconds to keep asking the hub (%(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (%(default)s)")
+    parser.add_argument("--node", help="the name to be found by, if not that address")
+    parser.add_argument("--ports", type=port_range, help="listen at one of these (any free one)")
     return parser.parse_args(arguments[:mark]), arguments[mark + 1 :]
+
+
+def port_range(text: str) -> range:
+    """The ports from FIRST to LAST."""
+    first, last = (int(part) for part in text.split("-"))
+    if not 1 <= first <= last <= 65535:
+        raise ValueError(text)
+    return range(first, last + 1)
 
 
 def say(text: str) -> None:
@@ -284,7 +295,7 @@ def serve(folder: str, options: argparse.Namespace, server_arguments: list[str])
     """Bind, exchange, say where, and be the single-user server. Returns an exit code."""
     secret_path = os.path.join(folder, "secret")
     try:
-        listener = listen(options.host)
+        listener = listen(options.host, options.ports)
         with open(secret_path) as file:
             secret = file.read().strip()
     except OSError as error:
@@ -299,25 +310,35 @@ def serve(folder: str, options: argparse.Namespace, server_arguments: list[str])
     os.environ.update(environment)
     address = f"[{options.host}]" if ":" in options.host else options.host
     os.environ["JUPYTERHUB_SERVICE_URL"] = f"http://{address}:{port}{environment['JUPYTERHUB_SERVICE_PREFIX']}"
-    proof = address_proof(secret, options.host, port)
-    write_json(folder, "session.json", {"node": options.host, "port": port, "proof": proof})
+    node = options.node or options.host
+    write_json(folder, "session.json", {"node": node, "port": port, "proof": address_proof(secret, node, port)})
     return run_server(listener, port, server_arguments)
 
 
-def listen(host: str) -> socket.socket:
-    """A socket that listens at a free port.
+def listen(host: str, ports: range | None = None) -> socket.socket:
+    """A socket that listens at a free port, of `ports` if they are given; raises OSError if there is none.
 
     Without SO_REUSEADDR: with it, and before it listens, another process could bind the same port. Kernels do not
-    inherit it (PEP 446).
+    inherit it (PEP 446). In no order: sessions that start at the same moment would all try the first.
     """
+    import errno
+    import random
     import socket
 
     family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.bind(address)
-    listener.listen(128)
-    listener.setblocking(False)
-    return listener
+    for port in [0] if ports is None else random.sample(ports, len(ports)):
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.bind((address[0], port, *address[2:]))
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            listener.setblocking(False)
+            return listener
+    raise OSError(errno.EADDRINUSE, "no port of the range is free")
 
 
 def address_proof(secret: str, host: str, port: int) -> str:

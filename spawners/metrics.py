@@ -13,7 +13,7 @@ from quota.tables import OPEN_STATES, HoldState
 __all__ = ["WorkerMetrics"]
 
 RENEWALS = ("renewed", "short", "refused")
-SETTLEMENTS = ("launcher", "last seen", "never ran")
+SETTLEMENTS = ("launcher", "scheduler", "last seen", "never ran")
 
 
 class WorkerMetrics:

@@ -61,7 +61,9 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Prospect:
-    """What is known of one open session. `ready_at` is None until it answered, or while the hub does not have it."""
+    """What is known of one open session. `ready_at` is None until it answered, or while the hub does not have it. A lease
+    that is not renewed is the walltime of a job.
+    """
 
     lease_until: datetime
     weight_milli: int
@@ -69,6 +71,7 @@ class Prospect:
     account: Account
     ready_at: datetime | None
     last_activity: datetime | None
+    renews: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,10 @@ def renewal_from(lease_until: datetime, lease: timedelta) -> datetime:
     return lease_until - lease / 2
 
 
-def reason_at_lease_end(*, eligible: bool) -> EndReason:
+def reason_at_lease_end(*, eligible: bool, renews: bool = True) -> EndReason:
     """Why a session is stopped whose lease ended and was not renewed."""
+    if not renews:
+        return EndReason.WALLTIME
     return EndReason.QUOTA if eligible else EndReason.ACCESS
 
 
@@ -136,7 +141,7 @@ def look_ahead(prospect: Prospect, rules: StopRules, now: datetime) -> Outlook:
         # Never more than half of the time: who has just used a session is not told that it is idle.
         stops.append((Stop(idle_at, EndReason.IDLE), min(rules.idle_notice, rules.idle_stop / 2)))
     if lease_end is not None:
-        stops.append((Stop(lease_end, reason_at_lease_end(eligible=prospect.eligible)), _NOTICE))
+        stops.append((Stop(lease_end, _reason(prospect)), _NOTICE))
     stops.sort(key=lambda each: each[0].at)
     left, _ = free(account.funds, account.taken, now)
     burn = prospect.weight_milli + account.others_weight_milli
@@ -151,10 +156,14 @@ def look_ahead(prospect: Prospect, rules: StopRules, now: datetime) -> Outlook:
     )
 
 
+def _reason(prospect: Prospect) -> EndReason:
+    return reason_at_lease_end(eligible=prospect.eligible, renews=prospect.renews)
+
+
 def _lease_end(prospect: Prospect, lease: timedelta, now: datetime) -> datetime | None:
     """When the lease ends for good: the renewals of the worker, one after another, until one gets nothing."""
     until, account = prospect.lease_until, prospect.account
-    if not prospect.eligible:
+    if not prospect.eligible or not prospect.renews:
         return until
     funds, taken, at = list(account.funds), account.taken, now
     while until <= now + HORIZON:

@@ -104,6 +104,7 @@ class Outlooks:
             ),
             ready_at=session.ready_at if hub_has_it else None,
             last_activity=last_activity,
+            renews=self._admission.policy.renews(session.site),
         )
         return look_ahead(prospect, self._rules, now)
 

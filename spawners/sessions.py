@@ -37,7 +37,18 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One attempt, as its row says."""
+    """One attempt, as its row says.
+
+    Parameters
+    ----------
+    account
+        The account at the site that it runs under, where people have one of their own there.
+    backend_ref
+        What the place calls it, from its submission on: the id of a job.
+    why_there
+        The other places that the wish allowed, in the order in which they were looked at, each with the code and the
+        figures of why not.
+    """
 
     attempt: str
     session_id: str
@@ -61,6 +72,9 @@ class Session:
     end_reason: EndReason | None
     end_detail: str | None
     seen_at: datetime | None = None
+    account: str | None = None
+    backend_ref: str | None = None
+    why_there: Sequence[Mapping[str, Any]] = ()
 
 
 class Sight(NamedTuple):
@@ -149,6 +163,8 @@ class Sessions:
         options: Mapping[str, Any],
         secret_hash: str,
         token_ids: Sequence[int] = (),
+        account: str | None = None,
+        why_there: Sequence[Mapping[str, Any]] = (),
     ) -> Session:
         """Record that we mean to start this. `token_ids` are tokens that the hub made for it.
 
@@ -161,7 +177,7 @@ class Sessions:
             "attempt": attempt, "session_id": attempt, "hub": server.hub, "user": server.user, "server": server.name,
             "person_id": person_id, "site": site, "flavour": flavour, "environment": environment,
             "options": dict(options), "state": SessionState.INTENT.value, "secret_hash": secret_hash,
-            "token_ids": list(token_ids),
+            "token_ids": list(token_ids), "account": account, "why_there": list(why_there),
             "created_at": self._clock(),
         }  # fmt: skip
         try:
@@ -321,4 +337,7 @@ def _session(row: Row[Any]) -> Session:
         end_reason=EndReason(row.end_reason) if row.end_reason else None,
         end_detail=row.end_detail,
         seen_at=row.seen_at,
+        account=row.account,
+        backend_ref=row.backend_ref,
+        why_there=tuple(row.why_there or ()),
     )

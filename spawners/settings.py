@@ -1,12 +1,12 @@
-"""The sections of federation.yaml about sessions that run: idle stops and how often the worker looks."""
+"""The sections of federation.yaml about sessions that run: idle stops, how often the worker looks, the gateway."""
 
 from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from federation.settings import Section
+from federation.settings import PortRange, Section
 
-__all__ = ["IdleSection", "WorkerSection"]
+__all__ = ["GatewaySection", "IdleSection", "WorkerSection"]
 
 
 class IdleSection(Section):
@@ -26,4 +26,20 @@ class WorkerSection(Section):
     interval_seconds: Annotated[float, Field(gt=0, le=300)] = Field(10, description="how often it looks")
     silent_minutes: Annotated[float, Field(gt=0, le=100_000)] = Field(
         10, description="how long a site may be silent about its sessions before that is an error in log and metrics"
+    )
+
+
+class GatewaySection(Section):
+    """The process that reaches the batch sites."""
+
+    certificate_minutes: Annotated[int, Field(ge=2, le=1440)] = Field(
+        10, description="how long its certificates open a site; connections that are open go on"
+    )
+    forward_ports: PortRange = Field(
+        "17000-18999",
+        description="where it listens on loopback for the sessions of batch sites, one port for each; "
+        "keep them out of the range that the system hands out by itself",
+    )
+    with_up: bool = Field(
+        True, description="whether `nbfed up` runs it; `false` where it is a service of its own, whose connections stay"
     )

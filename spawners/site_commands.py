@@ -9,6 +9,7 @@ import click
 from federation.commands import plain
 from federation.settings import BatchSite, Flavour
 from spawners.gate_file import DIALECTS
+from spawners.gateway.ca import CertificateAuthority
 from spawners.site_files import SiteFile, gate, site_files
 
 __all__ = ["SiteShop", "site"]
@@ -19,6 +20,9 @@ class SiteShop(Protocol):
 
     @property
     def batch_sites(self) -> Mapping[str, BatchSite]: ...
+
+    @property
+    def authority(self) -> CertificateAuthority: ...
 
     @property
     def flavours(self) -> Mapping[str, Flavour]: ...
@@ -41,8 +45,11 @@ def init(shop: SiteShop, name: str, folder: Path | None) -> None:
     settings = _site(shop, name)
     folder = folder or Path(name)
     folder.mkdir(parents=True, exist_ok=True)
-    for file_name, file in site_files(name, settings, shop.flavours).items():
+    authorities = shop.authority.public_keys() if shop.authority.exists else ()
+    for file_name, file in site_files(name, settings, shop.flavours, authorities=authorities).items():
         click.echo(_written(folder / file_name, file))
+    if not authorities:
+        click.echo("\nThere is no ca.pub yet: `nbfed ca init` makes the key by which the gateway signs in.")
     click.echo("\nHow to go on: docs/how-to/join-an-hpc-site.md")
 
 

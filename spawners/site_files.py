@@ -4,16 +4,18 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from federation.settings import BatchSite, Flavour, in_language
 from spawners.gate_file import assemble
+from spawners.gateway.link import principal
+from spawners.gateway.sshd_lines import sshd_lines
 
 __all__ = ["PROGRAM", "ROBOT", "SiteFile", "gate", "site_files"]
 
 ROBOT = "nbfed"
-"""The account at the site that the gateway logs in to, where people's own accounts are not used."""
+"""The account at the site that the gateway logs in to, if federation.yaml names no other one."""
 PROGRAM = "site-gate"
 """What the gate is called at the site."""
 _MINUTES = 60
@@ -35,9 +37,15 @@ def gate(name: str, site: BatchSite) -> str:
 
 
 def site_files(
-    name: str, site: BatchSite, flavours: Mapping[str, Flavour], *, folder: str | None = None
+    name: str,
+    site: BatchSite,
+    flavours: Mapping[str, Flavour],
+    *,
+    folder: str | None = None,
+    authorities: Sequence[str] = (),
 ) -> dict[str, SiteFile]:
-    """All files by name. `folder` is where they will lie at the site, `/etc/nbfed/NAME` if not said.
+    """All files by name. `folder` is where they will lie at the site, `/etc/nbfed/NAME` if not said; `authorities` are
+    the public keys of the federation's certificate authority.
 
     Raises
     ------
@@ -51,8 +59,15 @@ def site_files(
         "accounts": SiteFile(text=_ACCOUNTS, mode=0o644, place=f"{folder}/accounts"),
     }
     if site.access == "robot":
-        sudoers = f'Defaults:{ROBOT} !requiretty\n{ROBOT} ALL=(root) NOPASSWD: {folder}/{PROGRAM} ""\n'
+        user = site.login.user
+        sudoers = f'Defaults:{user} !requiretty\n{user} ALL=(root) NOPASSWD: {folder}/{PROGRAM} ""\n'
         files["sudoers"] = SiteFile(text=sudoers, mode=0o440, place=f"/etc/sudoers.d/nbfed-{name}")
+        files["principals"] = SiteFile(text=f"{principal(name)}\n", mode=0o644, place=f"{folder}/principals")
+        sshd = f"/etc/ssh/sshd_config.d/nbfed-{name}.conf"
+        files["sshd.conf"] = SiteFile(text=sshd_lines(site, folder), mode=0o644, place=sshd)
+        if authorities:
+            keys = "".join(f"{key}\n" for key in authorities)
+            files["ca.pub"] = SiteFile(text=keys, mode=0o644, place=f"{folder}/ca.pub")
     return files
 
 
@@ -73,9 +88,9 @@ def _policy(name: str, site: BatchSite, flavours: Mapping[str, Flavour]) -> str:
     policy = {
         "site": name,
         "history": "accounting",
-        "partitions": [site.partition] if site.partition else [],
-        "charge_accounts": [],
-        "reservations": [],
+        "partitions": [*([site.partition] if site.partition else []), *site.partitions],
+        "charge_accounts": site.charge_accounts,
+        "reservations": site.reservations,
         "limits": limits,
         "options": [],
         "environment": {},

@@ -34,6 +34,8 @@ class EndReason(StrEnum):
     """It ended by itself."""
     IDLE = "idle"
     """Nobody used it."""
+    WALLTIME = "walltime"
+    """The walltime of its job was over."""
     QUOTA = "quota"
     """Nothing was left to renew its lease."""
     ACCESS = "access"
@@ -70,6 +72,8 @@ class SessionTable(Base):
     server: Mapped[str] = mapped_column(String(255))
     person_id: Mapped[str] = mapped_column(String(36))
     site: Mapped[str] = mapped_column(String(40))
+    account: Mapped[str | None] = mapped_column(String(255))
+    why_there: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
     flavour: Mapped[str] = mapped_column(String(40))
     environment: Mapped[str] = mapped_column(String(40))
     options: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -46,6 +46,8 @@ class Decision(Enum):
     START_AGAIN = "start again"
     STOP_IDLE = "stop: idle"
     STOP_LEASE = "stop: lease ended"
+    STOP_WALLTIME = "stop: walltime over"
+    CHECK_ACCESS = "check access"
     END_DIRECTLY = "end without the hub"
     END_LOST = "end: the hub lost it"
 
@@ -65,6 +67,8 @@ class Rules:
     """How long a hub that answers may be without an exchanged session: nobody can reach it, or see that it is idle."""
     silent_patience: timedelta = timedelta(minutes=10)
     """How long a site may be silent before that is an error."""
+    walltime_grace: timedelta = timedelta(minutes=15)
+    """How long a job may outlive its walltime before the worker ends it: schedulers look only now and then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,16 @@ class Situation:
     """What is known of one open session now.
 
     Times are on the hub's clock, `lease_until` too; that is None without an open hold. `hub_has_it` is None when the hub
-    could not be asked; `missing_since` is when it first said that it does not have an exchanged session.
+    could not be asked; `missing_since` is when it first said that it does not have the session.
+
+    Parameters
+    ----------
+    renews
+        Whether the lease is renewed; if not, it is the walltime of a job.
+    handover
+        How long the place may take to be handed a session.
+    access_checked_at
+        When it was last looked whether the person may still use a session that is not renewed.
     """
 
     session: Session
@@ -84,6 +97,9 @@ class Situation:
     stopping_since: datetime | None
     missing_since: datetime | None = None
     payer: Owner | None = None
+    renews: bool = True
+    handover: timedelta = timedelta(0)
+    access_checked_at: datetime | None = None
 
 
 class HubServers(Protocol):
@@ -105,8 +121,8 @@ class HubServers(Protocol):
 def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
     """What one session needs. Ended first, then a stop that is under way, then reasons to stop, then the lease."""
     session, seen = situation.session, situation.seen
-    if session.state is SessionState.INTENT and now - session.created_at < rules.intent_patience:
-        return Decision.WAIT  # the hub is just handing it over
+    if session.state is SessionState.INTENT and _is_being_handed_over(situation, rules, now):
+        return Decision.WAIT
     if seen.life is Life.ENDED:
         return Decision.CLOSE
     if seen.life is Life.UNKNOWN:
@@ -116,16 +132,41 @@ def decide(situation: Situation, rules: Rules, now: datetime) -> Decision:
         return Decision.END_DIRECTLY if now - since > rules.stop_patience else Decision.WAIT
     if situation.lease_until is None:
         return Decision.STOP_LEASE  # its hold is closed: nobody pays for it
-    if session.exchanged_at is None and situation.hub_has_it is False:
-        too_old = now - session.created_at > rules.start_patience
-        return Decision.END_DIRECTLY if too_old else Decision.START_AGAIN
-    if situation.missing_since is not None and now - situation.missing_since > rules.lost_patience:
-        return Decision.END_LOST
+    if without_hub := _of_a_hub_without_it(situation, rules, now):
+        return without_hub
     if _is_idle(situation, rules, now):
         return Decision.STOP_IDLE
-    if now > renewal_from(situation.lease_until, rules.lease):
-        return Decision.RENEW
-    return Decision.WAIT
+    if not situation.renews:
+        return _of_a_walltime(situation, situation.lease_until, rules, now)
+    return Decision.RENEW if now > renewal_from(situation.lease_until, rules.lease) else Decision.WAIT
+
+
+def _is_being_handed_over(situation: Situation, rules: Rules, now: datetime) -> bool:
+    """Whether the hub may be at it. Where that takes long, a job that is there while its hub is not says that it died."""
+    found = situation.seen.life in (Life.PENDING, Life.RUNNING) and situation.hub_has_it is False
+    if found and not situation.renews:
+        return False
+    return now - situation.session.created_at < max(rules.intent_patience, situation.handover)
+
+
+def _of_a_hub_without_it(situation: Situation, rules: Rules, now: datetime) -> Decision | None:
+    """What a session needs that its hub does not have; None if nothing yet."""
+    session, missing_since = situation.session, situation.missing_since
+    if session.exchanged_at is None and situation.hub_has_it is False:
+        # A job may have waited for hours before its hub died.
+        since = session.created_at if situation.renews else missing_since or now
+        return Decision.END_DIRECTLY if now - since > rules.start_patience else Decision.START_AGAIN
+    if session.exchanged_at is not None and missing_since is not None and now - missing_since > rules.lost_patience:
+        return Decision.END_LOST
+    return None
+
+
+def _of_a_walltime(situation: Situation, ends_at: datetime, rules: Rules, now: datetime) -> Decision:
+    """The scheduler ends a job at its walltime. Whether its person may still use it is looked at as often as for others."""
+    if now > ends_at + rules.walltime_grace:
+        return Decision.STOP_WALLTIME
+    checked_at = situation.access_checked_at or situation.session.created_at
+    return Decision.CHECK_ACCESS if now - checked_at > rules.lease / 2 else Decision.WAIT
 
 
 def _is_idle(situation: Situation, rules: Rules, now: datetime) -> bool:
@@ -173,6 +214,7 @@ class Upkeep:
         self._silence = Silence(rules.silent_patience, self._metrics)
         self._stopping: dict[str, datetime] = {}
         self._missing: dict[str, datetime] = {}
+        self._checked: dict[str, datetime] = {}
         self._hub_is_away = False
 
     def run_once(self) -> list[tuple[str, Decision]]:
@@ -224,10 +266,8 @@ class Upkeep:
                 self._ledger.unknown(session.attempt)
             case Decision.START_AGAIN:
                 self._servers.start(session.server)
-            case Decision.STOP_IDLE:
-                self._stop(session, EndReason.IDLE)
-            case Decision.STOP_LEASE:
-                self._stop_for_want_of_a_lease(session, situation.payer)
+            case Decision.STOP_IDLE | Decision.STOP_LEASE | Decision.STOP_WALLTIME | Decision.CHECK_ACCESS:
+                self._stop_or_check(decision, session, situation.payer)
             case Decision.END_DIRECTLY:
                 self._sessions.ending(session.attempt, EndReason.FAILED)
                 self._end(session)
@@ -236,6 +276,17 @@ class Upkeep:
                 _log.warning("the hub does not know attempt %s of %s any more", session.attempt, session.server.user)
                 self._sessions.ending(session.attempt, EndReason.LOST)
                 self._end(session)
+
+    def _stop_or_check(self, decision: Decision, session: Session, payer: Owner | None) -> None:
+        match decision:
+            case Decision.STOP_IDLE:
+                self._stop(session, EndReason.IDLE)
+            case Decision.STOP_LEASE:
+                self._stop_for_want_of_a_lease(session, payer)
+            case Decision.STOP_WALLTIME:
+                self._stop(session, EndReason.WALLTIME)
+            case Decision.CHECK_ACCESS:
+                self._check_access(session, payer)
 
     def _renew(self, situation: Situation) -> None:
         """Renew from now on by a whole lease, if the person may still use this and something is left.
@@ -257,6 +308,13 @@ class Upkeep:
         _log.info("attempt %s is not renewed; it may run until %s", session.attempt, lease_until)
         if lease_until is None or lease_until <= self._clock():
             self._stop_for_want_of_a_lease(session, payer)
+
+    def _check_access(self, session: Session, payer: Owner | None) -> None:
+        if self._memberships is not None:
+            self._memberships.refresh(session.server.user)
+        if eligible_person(self._admission, session, payer) is None:
+            self._stop(session, EndReason.ACCESS)
+        self._checked[session.attempt] = self._clock()
 
     def _stop_for_want_of_a_lease(self, session: Session, payer: Owner | None) -> None:
         eligible = eligible_person(self._admission, session, payer) is not None
@@ -296,31 +354,38 @@ class Upkeep:
         holds: Mapping[str, Lease],
     ) -> Situation:
         hold, seen = holds.get(session.attempt), self._observe(session.site, session.attempt)
+        backend, renews = self._backends.get(session.site), self._admission.policy.renews(session.site)
         if session.end_reason is not None:
             self._note_since(self._stopping, session.attempt)
-        if active is not None and session.server not in active and session.exchanged_at is not None:
+        if active is not None and session.server not in active:
             self._note_since(self._missing, session.attempt)
         else:
             self._missing.pop(session.attempt, None)
         return Situation(
             session=session,
             seen=seen,
-            lease_until=hold.until - self._ahead(seen) if hold else None,
+            lease_until=hold.until - self._ahead(seen, renews=renews) if hold else None,
             hold_state=hold.state if hold else None,
             hub_has_it=None if active is None else session.server in active,
             last_activity=None if active is None else active.get(session.server),
             stopping_since=self._stopping.get(session.attempt),
             missing_since=self._missing.get(session.attempt),
             payer=hold.payer if hold else None,
+            renews=renews,
+            handover=timedelta(seconds=backend.handover_seconds) if backend else timedelta(0),
+            access_checked_at=self._checked.get(session.attempt),
         )
 
-    def _ahead(self, seen: Observation) -> timedelta:
-        """How far a session's own clock is ahead: the hub's was set back meanwhile, and no lease is longer for that."""
-        return max(timedelta(0), seen.at - self._clock()) if seen.at is not None else timedelta(0)
+    def _ahead(self, seen: Observation, *, renews: bool = True) -> timedelta:
+        """How far a session's own clock is ahead: the hub's was set back meanwhile, and no lease is longer for that. The
+        clock of a batch system may be behind as well.
+        """
+        ahead = seen.at - self._clock() if seen.at is not None else timedelta(0)
+        return max(timedelta(0), ahead) if renews else ahead
 
     def _forget_all_but(self, attempts: Set[str]) -> None:
         """Whoever ended the others."""
-        for since in (self._stopping, self._missing):
+        for since in (self._stopping, self._missing, self._checked):
             for attempt in since.keys() - attempts:
                 del since[attempt]
 

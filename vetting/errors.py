@@ -14,6 +14,7 @@ __all__ = [
     "NOT_ELIGIBLE",
     "NOT_ENDED_YET",
     "NOT_LESS",
+    "NO_BATCH_SYSTEM",
     "NO_PLACE",
     "OWN_REQUEST",
     "RENEWAL_TOO_EARLY",
@@ -24,6 +25,8 @@ __all__ = [
     "REQUEST_OPEN_ALREADY",
     "REQUEST_UNFIT",
     "REQUEST_UNKNOWN",
+    "RESOURCE_TOO_MUCH",
+    "RESOURCE_UNKNOWN",
     "SITE_ASKS_MORE",
     "SITE_DOWNTIME",
     "SITE_NOT_ATTACHED",
@@ -253,4 +256,25 @@ NOT_ENDED_YET = Problem(
     status=409,
     text=_("What was given has not ended yet."),
     advice=_("Wait for the end, or suspend it."),
+)
+
+NO_BATCH_SYSTEM = Problem(
+    code="no-batch-system",
+    status=400,
+    text=_("{site} has no batch system, so these cannot be chosen there: {options}."),
+    advice=_("Leave them out, or choose another site."),
+)
+
+RESOURCE_TOO_MUCH = Problem(
+    code="resource-too-much",
+    status=400,
+    text=_("{site} gives this flavour at most {limit} for {option}; you asked for {value}."),
+    advice=_("Ask for less, or choose another flavour or site."),
+)
+
+RESOURCE_UNKNOWN = Problem(
+    code="resource-unknown",
+    status=400,
+    text=_("{site} has no {option} {value}, or does not offer it here."),
+    advice=_("Leave it out, or ask the site which there are."),
 )

@@ -26,17 +26,19 @@ from vetting.errors import (
     TERMS_NOT_ACCEPTED,
 )
 from vetting.missing import describe_all
+from vetting.resources import Resources, why_not
 
 __all__ = ["Certification", "Downtime", "Option", "SiteState", "Wish", "choose", "places"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What a person asks for; `site` None leaves the place to us."""
+    """What a person asks for; `site` None leaves the place to us, and then `resources` decides, too."""
 
     flavour: str
     environment: str
     site: str | None = None
+    resources: Resources = field(default_factory=Resources)
 
 
 class Certification(StrEnum):
@@ -98,6 +100,7 @@ class _Asked:
     environment: Environment
     kinds: Collection[str]
     now: datetime
+    away: Mapping[str, Failure]
     titles: dict[str, str] = field(default_factory=dict)
 
 
@@ -111,6 +114,7 @@ def places(
     kinds: Collection[str],
     now: datetime,
     states: Mapping[str, SiteState] | None = None,
+    away: Mapping[str, Failure] | None = None,
 ) -> list[Option]:
     """All sites (or the one that is wished), those that can take the wish first; the order of the settings otherwise.
 
@@ -120,13 +124,15 @@ def places(
         The kinds of sites that this hub has a backend for.
     states
         What is recorded of sites; one without a record is certified and has no downtimes.
+    away
+        Sites that do not take anything just now, and why: they cannot be reached, or refused this very start.
     """
     flavour, environment = flavours[wish.flavour], environments[wish.environment]
     titles = {
         "flavour": in_language(flavour.title, wish.flavour),
         "environment": in_language(environment.title),
     }
-    asked = _Asked(wish, eligibility, flavour, environment, kinds, now, titles)
+    asked = _Asked(wish, eligibility, flavour, environment, kinds, now, away or {}, titles)
     person = _not_for_this_person(asked)
     options = [
         Option(
@@ -196,6 +202,9 @@ def _not_here(asked: _Asked, name: str, site: Site, state: SiteState) -> Failure
         return Failure(FLAVOUR_NOT_AT_SITE, wished)
     if site.kind not in asked.kinds:
         return Failure(SITE_NOT_ATTACHED, wished)
+    refusal = why_not(asked.wish.resources, asked.flavour, site, title)
+    if refusal is not None:
+        return refusal
     missing = _asked_there(asked, name, holds=False)
     if missing or not asked.eligibility.reaches(asked.flavour.tier, name):
         return Failure(SITE_ASKS_MORE, {"site": title, "missing": describe_all(missing)})
@@ -205,7 +214,7 @@ def _not_here(asked: _Asked, name: str, site: Site, state: SiteState) -> Failure
     if until is not None:
         seconds = ceil((until - asked.now).total_seconds())
         return Failure(SITE_DOWNTIME, {"site": title, "until": moment(until)}, retry_after_seconds=seconds)
-    return None
+    return asked.away.get(name)
 
 
 def _is_of_a_site(check: Check) -> bool:

@@ -27,6 +27,7 @@ from hub_config.pages.session_view import SessionViews
 from hub_config.pages.terms import TermsViews
 from hub_config.pages.terms_handlers import TermsHandler
 from hub_config.pages.views import Views
+from hub_config.pages.waiting import waiting
 from hub_config.wiring import House
 
 __all__ = ["configure_pages"]
@@ -94,6 +95,9 @@ def _for_templates(house: House, views: Views, terms: TermsViews) -> dict[str, A
     async def last_session(user: Any, server: str) -> Any:
         return await asyncio.to_thread(views.last_session, user.name, server)
 
+    async def place_of(user: Any, server: str) -> Any:
+        return await asyncio.to_thread(views.place_of, user.name, server)
+
     functions = {
         "gettext": gettext,
         "_": gettext,
@@ -108,6 +112,8 @@ def _for_templates(house: House, views: Views, terms: TermsViews) -> dict[str, A
         "start_form": start_form,
         "notices": notices,
         "last_session": last_session,
+        "place_of": place_of,
+        "waiting": waiting,
     }
     return {
         "federation_name": federation.name,

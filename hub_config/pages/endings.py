@@ -17,6 +17,7 @@ _REASONS = {
     EndReason.STOPPED: _("You stopped it."),
     EndReason.EXITED: _("It ended by itself."),
     EndReason.IDLE: _("It was stopped because nobody used it for {idle_minutes} minutes."),
+    EndReason.WALLTIME: _("The batch system ended it because its walltime was over."),
     EndReason.QUOTA: _("It was stopped because no quota was left to go on."),
     EndReason.ACCESS: _("It was stopped because your access ended."),
     EndReason.REFUSED: _("It was not started."),
@@ -30,6 +31,7 @@ _REASONS = {
 _ADVICE = {
     EndReason.LOST: _("Your files are kept. Start a new session when you need one."),
     EndReason.IDLE: _("Your files are kept. Start a new session when you need one."),
+    EndReason.WALLTIME: _("Your files are kept. Choose a longer walltime next time, if the site allows it."),
     EndReason.QUOTA: _("Your files are kept. The page “My access” says how to get more quota."),
     EndReason.ACCESS: _("Your files are kept. The page “My access” says what is missing now."),
     EndReason.MEMORY: _("Your files are kept. Choose a larger size, or load less data at a time."),
@@ -39,6 +41,10 @@ _ADVICE = {
 _NOTICES = {
     EndReason.IDLE: _(
         "Nobody is using this session. It will be stopped at {time} unless you run something or keep it."
+    ),
+    EndReason.WALLTIME: _(
+        "The walltime of this session is over at {time}; the batch system ends it then. Save your work; your files are"
+        " kept."
     ),
     EndReason.QUOTA: _(
         "No quota is left to go on: this session will be stopped at {time}. Save your work; your files are kept."

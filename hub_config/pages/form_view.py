@@ -1,13 +1,13 @@
 """The start form: what may be chosen, what it takes and who pays for it, and why what is closed is closed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from federation.errors import Failure
 from federation.i18n import gettext
 from federation.persons import Person
-from federation.settings import Flavour, in_language
+from federation.settings import BatchSite, Flavour, in_language
 from hub_config.wiring import House
 from quota.amounts import to_unit_hours, whole_seconds
 from quota.answers import Payer
@@ -16,8 +16,12 @@ from quota.statement import Standing
 from spawners.options import ANY_SITE
 from vetting.eligibility import Eligibility
 from vetting.placement import Wish, places
+from vetting.resources import longest_minutes
 
-__all__ = ["Choice", "StartForm", "payer_of", "size_of", "start_form"]
+__all__ = ["BatchChoices", "Choice", "StartForm", "payer_of", "size_of", "start_form"]
+
+_WALLTIMES = (15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10_080)
+_LESS_USUAL = ("cores", "memory_gib", "gpus", "partition", "account", "reservation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,41 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchChoices:
+    """What may be asked of batch systems, over all that can be chosen.
+
+    Parameters
+    ----------
+    walltimes
+        In minutes, ascending.
+    partitions, accounts, reservations
+        Names of all sites together; which site has which is checked when something is started.
+    typed
+        What was typed before, by field.
+    """
+
+    walltimes: list[int]
+    partitions: list[str]
+    accounts: list[str]
+    reservations: list[str]
+    typed: Mapping[str, str]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the less usual choices are shown: something was typed there."""
+        return any(self.typed.get(name) for name in _LESS_USUAL)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StartForm:
-    """The start form: flavours, environments and sites, with what was typed before."""
+    """The start form: flavours, environments and sites, with what was typed before; `batch` where there are batch sites."""
 
     flavours: list[Choice]
     environments: list[Choice]
     sites: list[Choice]
     server: str = ""
     may_name: bool = False
+    batch: BatchChoices | None = None
 
     @property
     def is_open(self) -> bool:
@@ -62,9 +93,15 @@ def start_form(house: House, person: Person, accounts: Mapping[Owner, Standing],
         for name, e in policy.environments.items()
         if any(getattr(e, policy.sites[site].kind) is not None for site in house.backends)
     ]
-    flavours = [_choice(house, name, person, accounts, eligibility, environments) for name in policy.flavours]
+    away = admission.closed()
+    flavours = [_choice(house, name, person, accounts, eligibility, environments, away) for name in policy.flavours]
     sites = [
-        Choice(name=name, title=in_language(policy.sites[name].title), text=in_language(policy.sites[name].files))
+        Choice(
+            name=name,
+            title=in_language(policy.sites[name].title),
+            text=in_language(policy.sites[name].files),
+            why_not=away[name].message if name in away else "",
+        )
         for name in house.backends
     ]
     if len(sites) > 1:
@@ -75,7 +112,27 @@ def start_form(house: House, person: Person, accounts: Mapping[Owner, Standing],
         sites=_with_chosen(sites, typed.get("site")),
         server=typed.get("server", ""),
         may_name=default is None or default.sessions is None or default.sessions > 1,
+        batch=_batch_choices(house, typed),
     )
+
+
+def _batch_choices(house: House, typed: Mapping[str, str]) -> BatchChoices | None:
+    policy = house.admission.policy
+    sites = [site for name in house.backends if isinstance(site := policy.sites[name], BatchSite)]
+    if not sites:
+        return None
+    longest = max(longest_minutes(policy.flavours[flavour], site) for site in sites for flavour in site.flavours)
+    return BatchChoices(
+        walltimes=[minutes for minutes in _WALLTIMES if minutes < longest] + [longest],
+        partitions=_names(name for site in sites for name in (site.partition, *site.partitions) if name),
+        accounts=_names(name for site in sites for name in site.charge_accounts),
+        reservations=_names(name for site in sites for name in site.reservations),
+        typed=typed,
+    )
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 def _choice(
@@ -85,6 +142,7 @@ def _choice(
     accounts: Mapping[Owner, Standing],
     eligibility: Eligibility,
     environments: list[Choice],
+    away: Mapping[str, Failure],
 ) -> Choice:
     policy = house.admission.policy
     flavour = policy.flavours[name]
@@ -99,6 +157,7 @@ def _choice(
             sites=policy.sites,
             kinds={policy.sites[site].kind for site in house.backends},
             now=house.clock(),
+            away=away,
         )
     ]
     refusals = [option.why_not for option in options if option.why_not is not None]

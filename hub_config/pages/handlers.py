@@ -23,6 +23,7 @@ from federation.i18n import gettext
 from hub_config.pages.session_api import last_activity
 from hub_config.pages.terms import TermsViews
 from hub_config.pages.views import Views
+from hub_config.pages.waiting import waiting
 from quota.errors import SERVER_BUSY
 from spawners.federated import FederatedSpawner
 from spawners.refusal import Refusal
@@ -42,7 +43,10 @@ _COMING = ("spawn", "check")
 
 _CANCEL_SECONDS = 5
 
-TYPED = ("flavour", "environment", "site")
+TYPED = (
+    "flavour", "environment", "site", "walltime_minutes", "cores", "memory_gib", "gpus", "partition", "account",
+    "reservation",
+)  # fmt: skip
 """The fields of the form that say what to start."""
 
 STATIC_FOLDER = Path(__file__).parent / "static"
@@ -74,7 +78,8 @@ class HomeHandler(Page):
             if spawner.ready:
                 await spawner.poll_and_notify()  # a session that died is noticed before the page is made
         active = {name: last_activity(spawner) for name, spawner in user.spawners.items() if spawner.active}
-        view = await self.look(self.views.home, user.name, user.url, {}, active)
+        stages = {name: spawner.stage.text for name, spawner in user.spawners.items() if spawner.pending in _COMING}
+        view = await self.look(self.views.home, user.name, user.url, {}, active, stages)
         self.finish(await self.render_template("home.html", view=view, form=view.form, error_html=""))
 
 
@@ -181,7 +186,14 @@ class StatusHandler(Page):
             answer = {"state": "ready", "percent": 100, "text": gettext("Ready."), "url": user.server_url(server)}
         elif spawner is not None and spawner.pending in _COMING:
             stage = spawner.stage
-            answer = {"state": "starting", "percent": stage.percent, "text": gettext(stage.text)}
+            detail, moment = waiting(spawner.waits_for)
+            answer = {
+                "state": "starting",
+                "percent": stage.percent,
+                "text": gettext(stage.text),
+                "detail": detail,
+                "time": moment.isoformat() if moment else None,
+            }
         elif spawner is not None and spawner._failed:
             answer["state"] = "failed"
         elif (await self.look(self.views.last_session, user.name, server))["open"]:

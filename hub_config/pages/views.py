@@ -4,17 +4,20 @@ Amounts are turned into unit-hours and texts here, so that templates only arrang
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import floor
 from types import MappingProxyType
+from typing import Any
 
+from federation.database import DatabaseUnavailable
 from federation.ids import reference
 from federation.persons import Person
 from federation.settings import in_language
 from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.form_view import StartForm, start_form
 from hub_config.pages.session_view import hours
+from hub_config.pages.waiting import why_not_elsewhere
 from hub_config.wiring import House
 from quota.amounts import charge, to_unit_hours
 from quota.notices import threshold_reached
@@ -23,6 +26,7 @@ from quota.statement import Line, Standing, open_lines, standing
 from quota.statement import lines as lines_of
 from spawners.explaining import Explanation, explain
 from spawners.findings import find, forecast_of
+from spawners.options import ANY_SITE
 from spawners.paying import owner_of, pool_owner, pools_of
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
@@ -94,6 +98,8 @@ class RunningView:
     notice: str = ""
     stop_at: datetime | None = None
     may_keep: bool = False
+    why_not_elsewhere: list[str] = field(default_factory=list)
+    stage: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +141,12 @@ class Views:
         user_url: str,
         typed: dict[str, str],
         active: Mapping[str, datetime | None] = MappingProxyType({}),
+        stages: Mapping[str, str] = MappingProxyType({}),
     ) -> HomeView:
         """The home page; gives this period's default quota if it was not given yet.
 
-        `active` has the names of the servers that the hub counts as active, with their last activity.
+        `active` has the names of the servers that the hub counts as active, with their last activity; `stages` what is
+        said of those that start.
         """
         house = self._house
         person = house.admission.person(user_name)
@@ -153,7 +161,12 @@ class Views:
             name=person.facts.name or person.user_name,
             quota=quota,
             pools=pools,
-            running=[self._running(s, lines.get(s.attempt), user_url, now, active) for s in running],
+            running=[
+                replace(
+                    self._running(s, lines.get(s.attempt), user_url, now, active), stage=stages.get(s.server.name, "")
+                )
+                for s in running
+            ],
             ended=[self._ended(s, lines.get(s.attempt)) for s in ended],
             form=start_form(house, person, accounts, typed),
         )
@@ -209,6 +222,30 @@ class Views:
             "reference": reference(session.attempt),
         }
 
+    def place_of(self, user_name: str, server: str) -> dict[str, Any]:
+        """Where a server's open attempt is, and why not elsewhere; empty if that cannot be said just now."""
+        house = self._house
+        try:
+            session = house.sessions.open_of(Server(house.settings.yaml.federation.hub, user_name, server))
+        except DatabaseUnavailable:
+            return {}
+        if session is None:
+            return {}
+        sites = house.settings.yaml.sites
+        return {
+            "site": self._site(session.site),
+            "why_not_elsewhere": why_not_elsewhere(session.why_there, sites) if self._was_free(session) else [],
+        }
+
+    @staticmethod
+    def _was_free(session: Session) -> bool:
+        """Whether the person left the place to us."""
+        return bool(session.options.get("site", ANY_SITE) == ANY_SITE)
+
+    def _site(self, name: str) -> str:
+        site = self._house.settings.yaml.sites.get(name)
+        return in_language(site.title, name) if site else name
+
     def _running(
         self, session: Session, line: Line | None, user_url: str, now: datetime, active: Mapping[str, datetime | None]
     ) -> RunningView:
@@ -224,9 +261,8 @@ class Views:
             environment=in_language(yaml.environments[session.environment].title, session.environment)
             if session.environment in yaml.environments
             else session.environment,
-            site=in_language(yaml.sites[session.site].title, session.site)
-            if session.site in yaml.sites
-            else session.site,
+            site=self._site(session.site),
+            why_not_elsewhere=why_not_elsewhere(session.why_there, yaml.sites) if self._was_free(session) else [],
             ready=session.state is SessionState.RUNNING,
             ending=session.end_reason is not None,
             started_at=started,

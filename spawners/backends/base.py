@@ -53,6 +53,16 @@ class Observation:
         Of an ended session; None where nothing more is known.
     host, port
         Where the single-user server listens, once it said so.
+    earlier_runs
+        Start and end of each run before the last one: a scheduler may start a job again.
+    source
+        Whose times these are, for the books.
+    reference
+        What the place calls it: the id of a job.
+    reason, expected_start_at
+        Why it still waits, in the scheduler's own word, and when the scheduler thinks that it will run.
+    walltime_over
+        It was ended because its walltime was over.
     at
         When this was answered, on the clock that the other times are of. A backend's clock goes on where the hub's was
         set back.
@@ -66,6 +76,12 @@ class Observation:
     cause: Cause | None = None
     host: str | None = None
     port: int | None = None
+    earlier_runs: tuple[tuple[datetime, datetime], ...] = ()
+    source: str = "launcher"
+    reference: str | None = None
+    reason: str = ""
+    expected_start_at: datetime | None = None
+    walltime_over: bool = False
     at: datetime | None = field(default=None, compare=False)
 
 

@@ -2,20 +2,45 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from jupyterhub.utils import url_path_join
 from traitlets import HasTraits, Instance, Unicode
 
+from federation.errors import Failure
 from quota.ledger import Ledger
 from spawners.sessions import Session, Sessions
 from spawners.stages import Stage
 
-__all__ = ["Child"]
+__all__ = ["Child", "NotSubmitted", "Wait"]
 
-_ANSWER_SECONDS = 2.0
+
+class NotSubmitted(Exception):
+    """The place did not take the session, and certainly has nothing of it: another place may."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Why a session is not there yet, where its stage alone does not say it.
+
+    Parameters
+    ----------
+    reason
+        The scheduler's own word.
+    expected_start_at
+        When it thinks that the job will run.
+    silent
+        The site does not answer at the moment.
+    """
+
+    reason: str = ""
+    expected_start_at: datetime | None = None
+    silent: bool = False
 
 
 class Child(HasTraits):
@@ -28,6 +53,9 @@ class Child(HasTraits):
     ledger = Instance(Ledger)
     secret = Unicode(help="of an attempt that is not submitted yet; empty when we only re-attach")
     stage = Stage.ADMITTED
+    wait: Wait | None = None
+    may_exchange = True
+    """Whether `get_env` can be asked already."""
     exchanged_with = Unicode(help="nonce of the launcher that the exchange gave this start's environment to")
 
     session: Session
@@ -49,14 +77,3 @@ class Child(HasTraits):
         """Run a step that a cancelled start must not tear: it goes on, and FederatedSpawner.stop() waits for it."""
         self.step = asyncio.ensure_future(asyncio.to_thread(work))
         await asyncio.shield(self.step)
-
-    def answers(self, address: tuple[str, int]) -> bool:
-        """Whether the single-user server answers there. Blocks."""
-        connection = HTTPConnection(*address, timeout=_ANSWER_SECONDS)
-        try:
-            connection.request("GET", url_path_join(self.server.base_url, "api"))
-            return connection.getresponse().status < HTTPStatus.INTERNAL_SERVER_ERROR
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()

@@ -25,6 +25,7 @@ from spawners.backends.cluster import ClusterAway, ClusterRefused
 from spawners.backends.kubernetes_failures import Failures
 from spawners.backends.kubernetes_pods import Pods
 from spawners.backends.pods import FINALIZER, Trouble, read_pod, trouble_in
+from spawners.backends.probing import answers
 from spawners.stages import Stage
 from spawners.tables import SessionState
 
@@ -82,7 +83,7 @@ class KubernetesSpawner(Child, KubeSpawner):  # type: ignore[misc]  # kubespawne
                 raise failure
             self.stage = Stage.WAITING if trouble else self.stage
             address = await asyncio.to_thread(self._find, seen)
-            if address is not None and await asyncio.to_thread(self.answers, address):
+            if address is not None and await asyncio.to_thread(answers, address, self.server.base_url):
                 await asyncio.to_thread(self.sessions.answered, self.session.attempt)
                 return f"http://{_host(address[0])}:{address[1]}"
             await asyncio.sleep(_LOOK_SECONDS)

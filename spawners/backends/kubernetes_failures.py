@@ -15,9 +15,9 @@ from spawners.errors import (
     MEMORY_BEFORE_ANSWER,
     NO_ANSWER_IN_TIME,
     NO_ROOM_IN_TIME,
-    PLACE_AWAY,
     PLACE_BROKEN,
     PLACE_FULL,
+    SITE_AWAY,
 )
 
 __all__ = ["Failures"]
@@ -72,7 +72,7 @@ class Failures:
 
     def away(self) -> Failure:
         """Of a cluster that does not answer."""
-        return Failure(PLACE_AWAY, {"site": self.site}, retry_after_seconds=_RETRY_SECONDS)
+        return Failure(SITE_AWAY, {"site": self.site}, retry_after_seconds=_RETRY_SECONDS)
 
 
 def is_over_quota(refused: ClusterRefused) -> bool:

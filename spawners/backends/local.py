@@ -16,6 +16,7 @@ from federation.errors import Failure
 from spawners.backends.base import Life, Observation
 from spawners.backends.child import Child
 from spawners.backends.local_process import LocalProcesses
+from spawners.backends.probing import answers
 from spawners.errors import ENDED_BEFORE_ANSWER, NO_ANSWER_IN_TIME, PLACE_BROKEN
 from spawners.stages import Stage
 from spawners.tables import SessionState
@@ -63,7 +64,7 @@ class LocalSpawner(Child, SimpleLocalProcessSpawner):  # type: ignore[misc]  # j
                 raise await self._ended_early(seen)
             if address is None:
                 address = await asyncio.to_thread(self._find, seen)
-            if address is not None and await asyncio.to_thread(self.answers, address):
+            if address is not None and await asyncio.to_thread(answers, address, self.server.base_url):
                 await asyncio.to_thread(self.sessions.answered, attempt)
                 return f"http://{address[0]}:{address[1]}"
             await asyncio.sleep(_LOOK_SECONDS)

@@ -1,6 +1,7 @@
 """The hub's configuration: what the architecture asks of JupyterHub is set, and JupyterHub knows every name of it."""
 
 import os
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from hub_config.pages.handlers import HomeHandler, SpawnFormHandler, StopServerA
 from hub_config.pages.language import LanguageHandler
 from hub_config.pages.terms_handlers import TermsHandler
 from hub_config.restoring_proxy import MARK, RestoringProxy
-from hub_config.settings import Settings
+from hub_config.settings import Settings, SettingsError
+from hub_config.wiring import house
 from spawners.federated import FederatedSpawner
 from tests.hub_config.conftest import MakeHouse, MakeSettings
 
@@ -269,3 +271,37 @@ def test_the_hubs_database_is_its_owners_alone(settings: Settings) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(settings.state.hub_database.stat().st_mode) == 0o600
+
+
+# --- places to run ------------------------------------------------------------------------------------------
+
+
+HPC = {
+    "kind": "batch", "title": "HPC", "dialect": "slurm", "flavours": ["small"], "nodes": ["c1"], "ports": "20000-20009",
+    "login": {"host": "login.example.org", "host_key_file": "hpc.pub"}, "walltime_hours": 2,
+}  # fmt: skip
+
+
+def test_each_site_of_a_kind_that_this_version_runs_on_is_a_place_in_the_order_of_the_settings(
+    make_settings: MakeSettings,
+) -> None:
+    made = house(make_settings(sites={"hpc": HPC}), actor="test")
+    assert list(made.backends) == ["here", "hpc"]
+    assert made.admission.policy.renews("here")
+    assert not made.admission.policy.renews("hpc")
+    made.database.dispose()
+
+
+def test_a_start_may_take_longer_than_the_longest_queue(make_settings: MakeSettings, tables: Path) -> None:
+    settings = make_settings(sites={"hpc": {**HPC, "queue_hours": 240}})
+    shutil.copy(tables, settings.state.federation_database)
+    configured = Config()
+    configure(configured, settings)
+    assert configured.Spawner.start_timeout > 241 * 3600
+    FederatedSpawner.context.database.dispose()
+
+
+def test_a_trait_that_batchspawner_does_not_have_stops_the_start(make_settings: MakeSettings) -> None:
+    site = {**HPC, "batchspawner": {"req_srun": "srun", "req_prolog": "module purge"}}
+    with pytest.raises(SettingsError, match=r"sites\.hpc\.batchspawner: batchspawner has no req_prolog for slurm"):
+        house(make_settings(sites={"hpc": site}), actor="test")

@@ -26,7 +26,7 @@ from federation.terms import accept
 from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
 from hub_config.pages.access import AccessView, FlavourView, SiteView, TierView, Wanted
 from hub_config.pages.endings import advice_text, notice_text, reason_text
-from hub_config.pages.form_view import Choice, StartForm
+from hub_config.pages.form_view import BatchChoices, Choice, StartForm
 from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import own_page
 from hub_config.pages.request_view import RequestView
@@ -46,6 +46,7 @@ from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
 from quota.page import GrantStanding
 from quota.statement import Standing, standing
+from spawners.backends.child import Wait
 from spawners.explaining import Explanation, Line, Part
 from spawners.paying import owner_of
 from spawners.stages import Stage
@@ -162,21 +163,24 @@ def test_every_reason_has_a_text_of_its_own(reason: EndReason, language: str) ->
     assert [other for other in EndReason if reason_text(other, 60) == text] == [reason]
 
 
-@pytest.mark.parametrize("reason", [EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS])
+@pytest.mark.parametrize("reason", [EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.WALLTIME])
 def test_a_stop_that_nobody_asked_for_is_told_before_and_says_what_to_do_next(reason: EndReason, language: str) -> None:
     before, after = notice_text(reason), advice_text(reason)
     assert before.count("{time}") == 1
     assert before.endswith(".")
     assert {"en": "files are kept", "es": "archivos se conservan", "pt": "arquivos"}[language] in after
     asks = {"en": "My access", "es": "Mi acceso", "pt": "Meu acesso"}[language]
-    assert (asks in after) is (reason is not EndReason.IDLE)
+    assert (asks in after) is (reason in (EndReason.QUOTA, EndReason.ACCESS))
 
 
 def test_a_session_that_was_lost_may_be_started_anew(language: str) -> None:
     assert advice_text(EndReason.LOST) == advice_text(EndReason.IDLE) != ""
 
 
-ADVISED = {EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST, EndReason.MEMORY, EndReason.EVICTED}
+ADVISED = {
+    EndReason.WALLTIME, EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST, EndReason.MEMORY,
+    EndReason.EVICTED,
+}  # fmt: skip
 EXPLAINED = set(EndReason) - ADVISED
 
 
@@ -624,7 +628,12 @@ WHY = Explanation(
 CHOICE = ProviderChoice(
     id="x", title="Check-in", address="/hub/oauth_login?provider=x", logo="/x", used_last=True, away=False
 )
-SPAWNER = SimpleNamespace(name="second", stage=Stage.STARTING)
+BATCH = BatchChoices(
+    walltimes=[30, 60], partitions=["fat"], accounts=["proj-1"], reservations=["school"],
+    typed={"walltime_minutes": "60", "cores": "8", "partition": "fat"},
+)  # fmt: skip
+SPAWNER = SimpleNamespace(name="second", stage=Stage.STARTING, waits_for=None)
+QUEUED = SimpleNamespace(name="second", stage=Stage.QUEUED, waits_for=Wait(reason="Priority", expected_start_at=NOW))
 ENDED_SESSION = {"known": True, "open": False, "reason": "You stopped it.", "advice": "",
                  "may_ask": False, "refused": False, "reference": "ABCDEFGH"}  # fmt: skip
 ERROR = {"status_message": "x", "message": "Words.", "message_html": "", "extra_error_html": "", "exception": None}
@@ -655,6 +664,7 @@ def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
         "expanded_scopes": set(), "xsrf": "x", "xsrf_token": "the-xsrf-token",
         "notices": lambda _user: Notices(), "start_form": lambda _user: FORM,
         "last_session": lambda _user, _server: ENDED_SESSION,
+        "place_of": lambda _user, _server: {"site": "HPC Andes", "why_not_elsewhere": ["Here is full."]},
     }  # fmt: skip
     return made
 
@@ -676,6 +686,10 @@ PAGES = [
     pytest.param("spawn.html", {**SPAWN, "error_message": "No."}, id="spawn-refused"),
     pytest.param("spawn.html", {**SPAWN, "html_error_message": "<b>No.</b>"}, id="spawn-refused-with-a-link"),
     pytest.param("spawn_pending.html", {"spawner": SPAWNER, "progress_url": "/x", "auth_state": None}, id="pending"),
+    pytest.param("spawn_pending.html", {"spawner": QUEUED, "progress_url": "/x", "auth_state": None}, id="queued"),
+    pytest.param(
+        "home.html", {"view": HOME_VIEW, "form": replace(FORM, batch=BATCH), "error_html": ""}, id="home-with-batch-sites"
+    ),
     pytest.param("stop_pending.html", {"spawner": SPAWNER, "auth_state": None}, id="stopping"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED}, id="failed"),
     pytest.param("not_running.html", {**NOT_RUNNING, **FAILED, "failed_html_message": "<b>No.</b>"}, id="refused"),
@@ -709,8 +723,41 @@ def test_every_page_has_all_that_it_names(
     assert [f["method"] for f in page.select("form") if f["method"] != "post"] == []
 
 
+def test_a_session_that_waits_says_why_until_when_and_why_not_elsewhere(templates: Environment) -> None:
+    html = templates.get_template("spawn_pending.html").render(spawner=QUEUED, progress_url="/x", auth_state=None)
+    page = BeautifulSoup(html, "html.parser")
+    detail = page.select_one("#detail")
+    assert detail is not None
+    assert "Jobs of others go first. It is expected to start at" in detail.get_text()
+    assert [time["datetime"] for time in detail.select("time")] == [NOW.isoformat()]
+    assert [text.get_text() for text in page.select(".nb-why-not")] == ["Here is full."]
+    assert "Place: HPC Andes" in page.get_text()
+
+
+def test_what_was_asked_of_a_batch_system_is_still_there_when_the_form_comes_back(templates: Environment) -> None:
+    html = templates.get_template("home.html").render(view=HOME_VIEW, form=replace(FORM, batch=BATCH), error_html="")
+    form = start_form_of(html)
+    assert form.select_one("#walltime_minutes option[selected]")["value"] == "60"
+    assert form.select_one("#cores")["value"] == "8"
+    assert form.select_one("#partition option[selected]")["value"] == "fat"
+    assert form.select_one("#batch-choices").has_attr("open")
+    fresh = templates.get_template("home.html").render(
+        view=HOME_VIEW, form=replace(FORM, batch=replace(BATCH, typed={})), error_html=""
+    )
+    assert not start_form_of(fresh).select_one("#batch-choices").has_attr("open")
+
+
+def test_a_place_that_takes_nothing_just_now_cannot_be_chosen_and_says_why(templates: Environment) -> None:
+    sites = [Choice(name="here", title="Here", chosen=True), Choice(name="hpc", title="HPC", why_not="It is silent.")]
+    html = templates.get_template("home.html").render(view=HOME_VIEW, form=replace(FORM, sites=sites), error_html="")
+    form = start_form_of(html)
+    assert [option["value"] for option in form.select("#site option[disabled]")] == ["hpc"]
+    assert "It is silent." in form.get_text()
+
+
 def test_every_template_of_ours_is_rendered_here_or_is_part_of_one() -> None:
     parts = {
+        "_batch_choices.html",
         "_nav.html",
         "_nothing_to_start.html",
         "_notices.html",

@@ -251,7 +251,7 @@ MISTAKES = {
     "two-documents": "10: this is not YAML: expected a single document in the stream, but found another document",
     "unknown-flavour": "14: sites.here.flavours.1: there is no flavour 'smal'; did you mean 'small'?",
     "unknown-key": "11: idle.stop_after_minute: unknown key; did you mean 'stop_after_minutes'?",
-    "unknown-key-of-a-batch-site": "18: sites.hpc-andes.partitions: unknown key; did you mean 'partition'?",
+    "unknown-key-of-a-batch-site": "18: sites.hpc-andes.partiton: unknown key; did you mean 'partition'?",
     "unknown-key-of-a-login": [
         "14: sites.hpc-andes.login.host_key_file: field required",
         "14: sites.hpc-andes.login.hostkey_file: unknown key; did you mean 'host_key_file'?",

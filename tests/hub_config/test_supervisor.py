@@ -410,6 +410,19 @@ def test_one_port_for_two_purposes_is_told(house: House) -> None:
 # --- what runs -------------------------------------------------------------------------------------------------
 
 
+def test_the_gateway_is_a_child_where_there_are_batch_sites(house: House) -> None:
+    site = (
+        "{kind: batch, title: Andes, dialect: slurm, flavours: [small], nodes: [c1], ports: 20000-29999, "
+        "walltime_hours: 1, login: {host: login.example.org, host_key_file: andes.pub}}"
+    )
+    settings = changed(house.settings, "\nsites:\n", f"\nsites:\n  andes: {site}\n")
+    (gateway,) = [child for child in children(settings) if child.name == "gateway"]
+    assert gateway.argv == [sys.executable, "-m", "hub_config.cli", "gateway"]
+    assert gateway.environment["NBFED_HOME"] == str(house.settings.state.root)
+    by_itself = changed(settings, "\nsites:\n", "\ngateway: {with_up: false}\nsites:\n")
+    assert "gateway" not in [child.name for child in children(by_itself)]
+
+
 def test_the_children_of_the_demo(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBFED_ENVIRONMENTS", "/somewhere")
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of another hub")

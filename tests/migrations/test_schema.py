@@ -25,6 +25,7 @@ from federation.outbox import OutboxTable
 from federation.persons import PersonTable
 from federation.terms import AcceptanceTable
 from quota.tables import EntryTable, GrantTable, HoldTable, RateTable
+from spawners.gateway.tables import ForwardTable
 from spawners.tables import SessionTable
 from tests.support.books import MINUTE, START, Books, Crash, CrashingDatabase, discrepancies, dump, open_books, units
 from tests.support.databases import Databases
@@ -32,7 +33,9 @@ from tests.support.structure import structure
 from vetting import mappings
 from vetting.tables import MappingTable
 
-HOUSES = (AuditTable, OutboxTable, PersonTable, AcceptanceTable, EntryTable, MappingTable, SessionTable)
+HOUSES = (
+    AuditTable, OutboxTable, PersonTable, AcceptanceTable, EntryTable, MappingTable, SessionTable, ForwardTable,
+)  # fmt: skip
 """One table of each house that has any: so all of them are imported."""
 KEPT = ("acceptance", "audit", "entry", "rate_table", "site_account", "terms")
 """Tables of which no row is ever changed."""

@@ -17,7 +17,7 @@ from quota.ledger import Ledger
 from quota.settings import DefaultGrant, LimitsSection
 from quota.tables import GrantTable, HoldTable
 from spawners.admission import Admission
-from spawners.errors import PERSON_UNKNOWN
+from spawners.errors import PERSON_UNKNOWN, SITE_AWAY, SITE_DRAINED
 from spawners.paying import owner_of
 from spawners.sessions import Server
 from tests.support.books import MINUTE, START, MovableClock
@@ -362,3 +362,22 @@ def test_books_that_somebody_else_writes_to_for_too_long_are_an_outage_too(house
     waiting.dispose()
     assert caught.value.problem is DATABASE_AWAY
     assert house.books.rows(HoldTable) == []
+
+
+# --- places that take nothing just now ---------------------------------------------------------------------------
+
+
+def test_a_place_that_takes_nothing_just_now_is_no_place_and_says_why(house: Installation, ana: Person) -> None:
+    admission = Admission(
+        house.database, house.ledger, house.policy, {"local"}, house.clock,
+        closed=lambda: {"here": Failure(SITE_AWAY, {"site": "This machine"})},
+    )  # fmt: skip
+    with pytest.raises(Failure) as refused:
+        admission.place(ana, SMALL)
+    assert refused.value.problem is SITE_AWAY
+
+
+def test_what_refused_this_start_counts_more_than_what_is_known_of_it(house: Installation, ana: Person) -> None:
+    away = {"here": Failure(SITE_DRAINED, {"site": "This machine"})}
+    [option] = house.admission.options(ana, SMALL, away)
+    assert option.why_not is away["here"]

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from federation.database import Database
+from federation.ids import reference
 from federation.outbox import OutboxTable
 from federation.persons import PersonTable
 from quota.owners import Owner
@@ -38,7 +39,7 @@ def announced(house: Installation) -> list[tuple[str, Any]]:
         rows = connection.execute(
             select(OutboxTable.__table__).order_by(OutboxTable.created_at, OutboxTable.kind)
         ).all()
-    return [(row.kind, row.figures.get("percent") or row.figures["reason"]) for row in rows]
+    return [(row.kind, row.figures.get("percent") or row.figures.get("reason") or row.figures) for row in rows]
 
 
 def settle_after(house: Installation, session: Any, ran: timedelta) -> None:
@@ -85,6 +86,22 @@ def test_a_lease_that_will_not_be_renewed_is_announced_once_a_quarter_of_an_hour
         announcer(house).run_once()
         house.clock.move(MINUTE)
     assert announced(house) == [("session-stops", "access")]
+
+
+@pytest.mark.parametrize(("waited", "told"), [(5 * MINUTE - timedelta(seconds=1), False), (5 * MINUTE, True)])
+def test_a_session_that_waited_long_in_a_queue_is_announced_once_when_it_runs(
+    house: Installation, waited: timedelta, told: bool
+) -> None:
+    session = house.submit(house.member())
+    announcer(house).run_once()
+    house.clock.move(waited)
+    house.backend.runs(session.attempt)
+    house.sessions.located(session.attempt, host="127.0.0.1", port=4321, started_at=house.clock())
+    house.sessions.answered(session.attempt)
+    for _ in range(3):
+        announcer(house).run_once()
+    figures = {"server": "", "site": "here", "waited_seconds": 300, "reference": reference(session.attempt)}
+    assert announced(house) == ([("session-ready", figures)] if told else [])
 
 
 def test_an_idle_stop_is_told_in_the_session_and_not_here(house: Installation) -> None:

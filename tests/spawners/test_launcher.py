@@ -18,6 +18,7 @@ import pytest
 
 LAUNCHER = Path(__file__).parents[2] / "spawners" / "launcher.py"
 SECRET = "5ec7e7" * 8
+USAGE = 2
 ATTEMPT = "0192-aa"
 
 DAEMON = """
@@ -244,6 +245,55 @@ def test_the_port_cannot_be_stolen_and_is_not_inherited(sandbox: Any, hub: Any, 
 
 
 # --- once only ----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_listens_within_its_site_s_ports_and_is_found_by_the_name_of_its_node(
+    sandbox: Any, hub: Any, launch: Launch
+) -> None:
+    taken, free = free_pair()
+    with taken:
+        first = taken.getsockname()[1]
+        launched = launch("--ports", f"{first}-{free}", "--node", "c001")
+        assert sandbox.seen["port"] == free
+    session = launched.file("session.json")
+    assert (session["node"], session["port"]) == ("c001", free)
+    key = hashlib.sha256(SECRET.encode()).hexdigest().encode()
+    assert session["proof"] == hmac.new(key, f"c001:{free}".encode(), hashlib.sha256).hexdigest()
+
+
+def test_where_no_port_of_the_range_is_free_nothing_is_exchanged(hub: Any, launch: Launch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        launched = launch("--ports", f"{port}-{port}")
+        assert launched.code() == USAGE
+    assert hub.requests == []
+    assert launched.file("ended.json")["exit_code"] == USAGE
+    assert (launched.folder / "secret").exists()
+
+
+@pytest.mark.parametrize("ports", ["5", "9-5", "0-5", "1-65536", "a-b", ""])
+def test_what_is_no_range_of_ports_is_refused(launch: Launch, ports: str) -> None:
+    launched = launch("--ports", ports)
+    assert launched.code() == USAGE
+    assert not (launched.folder / "started.json").exists()
+
+
+def free_pair() -> tuple[socket.socket, int]:
+    """A port that is taken by a socket that listens, and the next one, which is free."""
+    while True:
+        taken, probe = socket.socket(), socket.socket()
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        try:
+            probe.bind(("127.0.0.1", taken.getsockname()[1] + 1))
+        except (OSError, OverflowError):
+            taken.close()
+        else:
+            return taken, taken.getsockname()[1] + 1
+        finally:
+            probe.close()
 
 
 def test_an_attempt_is_started_once(sandbox: Any, hub: Any, launch: Launch) -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from federation.errors import Failure
 from spawners.errors import OPTION_INVALID, OPTION_UNKNOWN
-from spawners.options import ANY_SITE, from_form, to_wish
+from spawners.options import ANY_SITE, from_form, to_options, to_wish
 from tests.support.fakes import policy
 from vetting.placement import Wish
+from vetting.resources import Resources
 
 
 def wish(options: dict[Any, Any]) -> Wish:
@@ -47,6 +48,24 @@ def test_known_options_are_a_wish(options: dict[str, str], expected: Wish) -> No
 def test_what_a_session_was_started_with_starts_the_same_again() -> None:
     stored = {"flavour": "medium", "environment": "bare", "site": "auto"}
     assert wish(stored) == wish({"flavour": "medium", "environment": "bare"})
+
+
+def test_what_is_asked_of_a_batch_system_comes_from_forms_as_digits_and_from_programs_as_numbers() -> None:
+    by_form = wish({"walltime_minutes": "120", "cores": "8", "gpus": "0", "partition": "fat"})
+    assert by_form == wish({"walltime_minutes": 120, "cores": 8, "gpus": 0, "partition": "fat"})
+    assert by_form.resources == Resources(walltime_minutes=120, cores=8, gpus=0, partition="fat")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"flavour": "medium", "site": "here", "environment": "bare"}, id="a-place"),
+        pytest.param({"memory_gib": 4, "reservation": "school", "account": "proj-1"}, id="resources"),
+    ],
+)
+def test_what_is_stored_of_a_wish_means_it_again(options: dict[str, Any]) -> None:
+    assert wish(to_options(wish(options))) == wish(options)
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -94,6 +113,42 @@ def test_an_unknown_value_is_refused_and_the_possible_are_named(option: str, val
     assert failure.figures["option"] == option
     names = {"flavour": "small, medium", "environment": "python, bare", "site": "auto, here"}
     assert names[option] in failure.message
+
+
+@pytest.mark.parametrize("option", ["cores", "memory_gib", "gpus", "walltime_minutes"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(-1, id="negative"),
+        pytest.param("-1", id="negative-digits"),
+        pytest.param(1.5, id="fraction"),
+        pytest.param("1.5", id="fraction-in-digits"),
+        pytest.param(True, id="bool"),
+        pytest.param("", id="empty"),
+        pytest.param("8\n#SBATCH --uid=0", id="a-second-line"),
+        pytest.param("$(id)", id="a-command"),
+        pytest.param("٣", id="digits-of-another-script"),
+        pytest.param(10**9, id="too-much-for-anybody"),
+        pytest.param([8], id="list"),
+        pytest.param(None, id="none"),
+    ],
+)
+def test_what_is_no_number_is_refused(option: str, value: Any) -> None:
+    assert refusal({option: value}).problem is OPTION_INVALID
+
+
+@pytest.mark.parametrize("option", ["partition", "account", "reservation"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "-x", "x; rm", "x\n", "x\n#SBATCH --uid=0", "$(id)", "`id`", "a b", "x" * 65, "é", "../x", 5, None, ["x"]],
+)
+def test_what_is_no_name_of_a_scheduler_is_refused(option: str, value: Any) -> None:
+    assert refusal({option: value}).problem is OPTION_INVALID
+
+
+def test_no_session_is_without_cores_but_one_may_be_without_gpus() -> None:
+    assert refusal({"cores": 0}).problem is OPTION_INVALID
+    assert wish({"gpus": 0}).resources.gpus == 0
 
 
 def test_a_refusal_shows_only_the_beginning_of_what_was_sent() -> None:

@@ -331,3 +331,25 @@ def test_the_default_quota_of_this_period_counts_before_it_was_given(database: D
     assert before.runs_until == START.replace(hour=23, minute=30) + timedelta(hours=2)
     house.clock.move(31 * MINUTE)
     assert outlook_of(house, session).runs_until == START.replace(hour=0) + DAY + timedelta(minutes=75)
+
+
+# --- the walltime of a job ----------------------------------------------------------------------------------------
+
+
+def test_a_walltime_is_not_renewed_and_its_end_is_told_a_quarter_of_an_hour_before() -> None:
+    over = stop(LEASE, EndReason.WALLTIME)
+    of_a_job = prospect(renews=False)
+    early, late = look_ahead(of_a_job, RULES, NOW), look_ahead(of_a_job, RULES, NOW + LEASE - 15 * MINUTE)
+    assert (early.stop, early.runs_until, early.lasts, early.notice) == (over, over.at, LEASE, None)
+    assert (late.notice, late.lasts) == (over, 15 * MINUTE)
+
+
+def test_a_walltime_of_days_is_said_although_other_ends_are_looked_for_only_a_day_ahead() -> None:
+    seen = look_ahead(prospect(renews=False, lease_until=NOW + 3 * DAY, last_activity=NOW), RULES, NOW)
+    assert (seen.runs_until, seen.lasts) == (NOW + 3 * DAY, 3 * DAY)
+    assert seen.stop == stop(HOUR, IDLE)
+
+
+def test_who_lost_access_still_reads_when_the_walltime_is_over() -> None:
+    seen = look_ahead(prospect(renews=False, eligible=False), RULES, NOW)
+    assert seen.runs_until == NOW + LEASE

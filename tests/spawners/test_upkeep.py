@@ -78,6 +78,34 @@ STOPPED = {"end_reason": EndReason.STOPPED}
         pytest.param(
             situation(Life.ENDED, **INTENT, created_at=NOW + HOUR), Decision.WAIT, id="meant-before-the-clock-stepped-back"
         ),
+        # A job that is there while its hub is not: the hub died before it learned of it.
+        pytest.param(
+            situation(Life.PENDING, **{**INTENT, "hub_has_it": False, "created_at": NOW}, renews=False),
+            Decision.START_AGAIN, id="a-job-that-only-was-meant-and-waits-although-its-hub-died",
+        ),
+        pytest.param(
+            situation(Life.PENDING, **{**INTENT, "created_at": NOW}, renews=False),
+            Decision.WAIT, id="a-job-that-only-was-meant-and-waits-while-its-hub-is-at-it",
+        ),
+        pytest.param(
+            situation(Life.ENDED, **{**INTENT, "hub_has_it": False, "created_at": NOW - 2 * MINUTE}, renews=False,
+                      handover=3 * MINUTE),
+            Decision.WAIT, id="a-job-that-is-perhaps-on-its-way",
+        ),
+        # The walltime of a job.
+        pytest.param(situation(renews=False, lease_until=NOW - 15 * MINUTE), Decision.WAIT, id="walltime-over-for-a-bit"),
+        pytest.param(
+            situation(renews=False, lease_until=NOW - 15 * MINUTE - TICK), Decision.STOP_WALLTIME, id="walltime-long-over"
+        ),
+        pytest.param(
+            situation(Life.UNKNOWN, renews=False, lease_until=NOW - DAY), Decision.MARK_UNKNOWN, id="walltime-over-unknown"
+        ),
+        pytest.param(
+            situation(renews=False, access_checked_at=NOW - LEASE / 2), Decision.WAIT, id="looked-at-half-a-lease-ago"
+        ),
+        pytest.param(
+            situation(renews=False, access_checked_at=NOW - LEASE / 2 - TICK), Decision.CHECK_ACCESS, id="to-be-looked-at"
+        ),
         # What is over is put into the books, whatever else.
         pytest.param(situation(Life.ENDED), Decision.CLOSE, id="ended"),
         pytest.param(situation(Life.ENDED, **STOPPED), Decision.CLOSE, id="ended-as-it-should"),

@@ -191,6 +191,7 @@ class Installation:
         self.rules = Rules(lease=LEASE, idle_stop=timedelta(hours=1))
         self.registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self.registry, ("here",))
+        self.more_backends: dict[str, SiteBackend] = {}
 
     def upkeep(
         self, *, hub: str = HUB, memberships: Memberships | None = None, guard: Callable[[], None] = lambda: None
@@ -212,7 +213,7 @@ class Installation:
     @property
     def backends(self) -> dict[str, SiteBackend]:
         site = SiteBackend(asks=self.backend, child_class=Child, child_arguments=lambda _: {}, stop_seconds=7)
-        return {"here": site}
+        return {"here": site, **self.more_backends}
 
     def member(self, name: str = "ana") -> Person:
         """Somebody of tier T1 who signed in."""

@@ -16,8 +16,10 @@ from vetting.errors import (
     ACCESS_SUSPENDED,
     FLAVOUR_NEEDS_TIER,
     FLAVOUR_NOT_AT_SITE,
+    NO_BATCH_SYSTEM,
     NO_PLACE,
     NOT_ELIGIBLE,
+    RESOURCE_TOO_MUCH,
     SITE_ASKS_MORE,
     SITE_DOWNTIME,
     SITE_NOT_ATTACHED,
@@ -26,6 +28,7 @@ from vetting.errors import (
 )
 from vetting.placement import Certification, Downtime, Option, SiteState, Wish, choose, places
 from vetting.recorded import Evidence, MappingState, Recorded, Suspension
+from vetting.resources import Resources
 from vetting.settings import Tier
 
 FLAVOURS = {
@@ -374,3 +377,30 @@ def test_reasons_are_in_the_readers_language() -> None:
         assert "Pequeña" in refusal(wish(site="andes")).message
     finally:
         use_language("en")
+
+
+# --- batch systems, and places that are away ----------------------------------------------------------------------
+
+
+def test_a_wish_with_a_walltime_goes_only_where_there_is_a_batch_system() -> None:
+    asks = replace(wish("gpu"), resources=Resources(walltime_minutes=60))
+    assert shown(options(asks, "T2")) == [
+        ("andes", None),
+        ("cloud", NO_BATCH_SYSTEM),
+        ("here", FLAVOUR_NOT_AT_SITE),
+    ]
+    longer = replace(asks, resources=Resources(walltime_minutes=61))
+    assert dict(shown(options(longer, "T2")))["andes"] is RESOURCE_TOO_MUCH
+
+
+def test_a_place_that_is_away_is_closed_for_now_and_the_next_one_is_taken() -> None:
+    gone = Failure(SITE_NOT_OPEN, {"site": "HPC Andes"})
+    found = options(wish("gpu"), "T2", away={"andes": gone})
+    assert shown(found)[:2] == [("cloud", None), ("andes", SITE_NOT_OPEN)]
+    assert choose(found, wish("gpu")) == "cloud"
+
+
+def test_what_the_person_lacks_is_said_before_that_a_place_is_away() -> None:
+    away = {"andes": Failure(SITE_NOT_OPEN, {"site": "HPC Andes"})}
+    found = options(wish("gpu"), "T2", away=away, eligibility=person("T2", mappings={}))
+    assert dict(shown(found))["andes"] is SITE_ASKS_MORE

@@ -10,6 +10,12 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   time.textContent = new Intl.DateTimeFormat(language, options).format(new Date(time.dateTime));
 }
 
+// A text with {time} in it, and the moment, in the reader's zone.
+function withMoment(text, time) {
+  const options = { dateStyle: "medium", timeStyle: "short" };
+  return time ? text.replace("{time}", new Intl.DateTimeFormat(language, options).format(new Date(time))) : text;
+}
+
 // Elapsed time and cost of running sessions.
 function seconds(element) {
   return Math.max(0, (Date.now() - new Date(element.dataset.since)) / 1000);
@@ -51,6 +57,7 @@ for (const link of document.querySelectorAll("a[data-keep-page]")) {
 const pending = document.getElementById("pending");
 if (pending) {
   const stage = document.getElementById("stage");
+  const detail = document.getElementById("detail");
   const bar = pending.querySelector(".progress-bar");
   const address = `${pending.dataset.status}?server=${encodeURIComponent(pending.dataset.server)}`;
   const ask = async () => {
@@ -60,6 +67,7 @@ if (pending) {
       const status = await answer.json();
       if (status.state === "starting") {
         stage.textContent = status.text;
+        if (detail) detail.textContent = withMoment(status.detail || "", status.time);
         bar.style.width = `${status.percent}%`;
         bar.parentElement.setAttribute("aria-valuenow", status.percent);
       } else {

@@ -36,7 +36,10 @@ def test_init_writes_what_the_site_installs(nbfed: Commands, tmp_path: Path) -> 
     folder = tmp_path / "for-andes"
     said = nbfed("site", "init", "andes", str(folder))
     assert said.exit_code == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["accounts", "policy.json", "site-gate", "sudoers"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "accounts", "policy.json", "principals", "site-gate", "sshd.conf", "sudoers",
+    ]  # fmt: skip
+    assert "nbfed ca init" in said.output
     assert (folder / "site-gate").read_text() == assemble("slurm", "HPC Andes")
     assert (folder / "site-gate").stat().st_mode & 0o777 == 0o755
     policy = json.loads((folder / "policy.json").read_text())
@@ -45,6 +48,21 @@ def test_init_writes_what_the_site_installs(nbfed: Commands, tmp_path: Path) -> 
     assert not [line for line in (folder / "accounts").read_text().splitlines() if not line.startswith("#")]
     for place in ("/etc/nbfed/andes/site-gate", "/etc/nbfed/andes/policy.json", "/etc/sudoers.d/nbfed-andes"):
         assert place in said.output
+
+
+def test_what_sshd_gets_names_nodes_gate_and_authority(nbfed: Commands, tmp_path: Path) -> None:
+    (key,) = nbfed("ca", "init").stdout.splitlines()
+    nbfed("site", "init", "andes", str(tmp_path / "files"))
+    assert (tmp_path / "files" / "ca.pub").read_text() == f"{key}\n"
+    assert (tmp_path / "files" / "principals").read_text() == "nbfed-andes\n"
+    head, *lines = (tmp_path / "files" / "sshd.conf").read_text().splitlines()
+    assert head == "Match User nbfed"
+    assert all(line.startswith("    ") for line in lines), "nothing changes for other accounts"
+    opened = next(line for line in lines if "PermitOpen" in line).split()[1:]
+    assert (len(opened), opened[0], opened[-1]) == (64, "c001:*", "c064:*")
+    assert "    ForceCommand /usr/bin/sudo -n /etc/nbfed/andes/site-gate" in lines
+    assert "    TrustedUserCAKeys /etc/nbfed/andes/ca.pub" in lines
+    assert "    PermitListen login.example.org:18081" in lines
 
 
 def test_the_line_for_sudoers_is_one_that_sudo_understands(nbfed: Commands, tmp_path: Path) -> None:

@@ -1,0 +1,244 @@
+"""A real sshd on loopback that is set up as a site would: a robot account, certificates, a gate as the forced command.
+
+As root the robot is an account that is made for the run; otherwise it is the account that runs the tests.
+"""
+
+import contextlib
+import getpass
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from federation.settings import BatchSite
+from spawners.gateway.link import principal
+from spawners.gateway.sshd_lines import sshd_lines
+
+__all__ = [
+    "NODES",
+    "SshSite",
+    "account_or_skip",
+    "batch_site",
+    "free_port",
+    "free_range",
+    "robot_account",
+    "running_sshd",
+]
+
+NODES = ("127.0.0.2", "127.0.0.3")
+"""The nodes of a site on loopback. What else listens there is another matter: PermitOpen names nodes."""
+
+_LAX = """
+AuthenticationMethods publickey
+AuthorizedKeysFile none
+TrustedUserCAKeys {folder}/ca.pub
+AuthorizedPrincipalsFile {folder}/principals
+PermitTTY yes
+X11Forwarding yes
+AllowAgentForwarding yes
+AllowStreamLocalForwarding yes
+AllowTcpForwarding yes
+"""
+"""A site whose administrator left all restrictions out: only the certificate is left to restrict anything."""
+
+
+def free_port() -> int:
+    """A port that is free now, below those that the kernel hands out by itself."""
+    return free_range(1)[0]
+
+
+def free_range(count: int) -> range:
+    """So many of them in a row."""
+    while True:
+        first = secrets.randbelow(12_000 - count) + 20_000
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return range(first, first + count)
+
+
+@dataclass
+class SshSite:
+    """One site's sshd.
+
+    Parameters
+    ----------
+    folder
+        Its files.
+    name
+        The site's name in federation.yaml.
+    user
+        Its robot account.
+    gate
+        The command that it forces.
+    strict
+        As `nbfed site init` has it; else nothing is restricted.
+    """
+
+    folder: Path
+    name: str
+    user: str
+    gate: str
+    strict: bool = True
+    port: int = field(default_factory=free_port)
+    reverse_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host_key_file(self) -> Path:
+        return self.folder / "host.pub"
+
+    def trust(self, *authorities: str) -> None:
+        """Accept certificates of these CAs, for the principal of this site."""
+        (self.folder / "ca.pub").write_text("".join(f"{line}\n" for line in authorities))
+
+    def new_host_key(self) -> None:
+        for file in (self.folder / "host", self.host_key_file):
+            file.unlink(missing_ok=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "host"], check=True)
+
+    def start(self) -> None:
+        """Write the configuration and listen."""
+        (self.folder / "principals").write_text(f"{principal(self.name)}\n")
+        own = sshd_lines(batch_site(self), str(self.folder)) if self.strict else _LAX.format(folder=self.folder)
+        (self.folder / "sshd_config").write_text(
+            f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder}/host\nPidFile {self.folder}/sshd.pid\n"
+            f"UsePAM no\nStrictModes no\nLogLevel VERBOSE\nAllowUsers {self.user}\n{own}"
+        )
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        with (self.folder / "sshd.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [_sshd(), "-D", "-e", "-f", self.folder / "sshd_config"], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 30
+        while not _listens(self.port):
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < deadline, "sshd does not listen"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it and all its connections, also those that were stopped."""
+        if self.process is None:
+            return
+        for connection in self.connections():
+            with contextlib.suppress(psutil.Error):
+                connection.kill()
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def connections(self) -> list[psutil.Process]:
+        """The processes of its connections, and below them."""
+        assert self.process is not None
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def freeze(self) -> list[psutil.Process]:
+        """Make the connections that there are half-open: the site's kernel still answers, sshd does not. They stay so
+        until `notice`.
+        """
+        frozen = self.connections()
+        for connection in frozen:
+            with contextlib.suppress(psutil.Error):
+                connection.send_signal(signal.SIGSTOP)
+        return frozen
+
+    @staticmethod
+    def notice(frozen: list[psutil.Process]) -> None:
+        """The site's sshd notices at last that nobody is at the other end."""
+        for connection in frozen:
+            with contextlib.suppress(psutil.Error):
+                connection.kill()
+
+    def log(self) -> str:
+        return (self.folder / "sshd.log").read_text()
+
+
+def batch_site(sshd: SshSite, **changes: Any) -> BatchSite:
+    """What federation.yaml says of it."""
+    return BatchSite.model_validate(
+        {
+            "kind": "batch",
+            "title": sshd.name.title(),
+            "flavours": ["small"],
+            "dialect": "slurm",
+            "login": {
+                "host": "127.0.0.1",
+                "port": sshd.port,
+                "host_key_file": str(sshd.host_key_file),
+                "user": sshd.user,
+                "gate": sshd.gate,
+                "reverse_port": sshd.reverse_port,
+            },
+            "nodes": list(NODES),
+            "ports": "1024-65535",
+            "walltime_hours": 12,
+        }
+        | changes
+    )
+
+
+@contextlib.contextmanager
+def running_sshd(name: str, user: str, gate: str, authorities: list[str], *, strict: bool = True) -> Iterator[SshSite]:
+    """An sshd that trusts these CAs."""
+    # Not in pytest's folder: the robot's account could not reach it, and control sockets need short names.
+    folder = Path(tempfile.mkdtemp(prefix="nbssh-", dir="/tmp"))
+    folder.chmod(0o755)
+    site = SshSite(folder, name, user, gate, strict)
+    try:
+        site.new_host_key()
+        site.trust(*authorities)
+        site.start()
+        yield site
+    finally:
+        site.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def account_or_skip() -> None:
+    """Skip where there is no sshd; never on the machine whose word counts."""
+    if shutil.which("sshd", path=_PATH) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("sshd is missing: install openssh-server")
+        pytest.skip("sshd is missing: install openssh-server")
+
+
+@contextlib.contextmanager
+def robot_account() -> Iterator[str]:
+    """An account of its own with a shell and without a password, as a site makes one; or the one that we are."""
+    if os.geteuid() != 0:
+        yield getpass.getuser()
+        return
+    name = f"nbfed-{secrets.token_hex(4)}"
+    # A "!" in shadow would lock sign-in by key, too, where UsePAM is no; "*" does not.
+    subprocess.run(["useradd", "--system", "--home-dir", "/tmp", "--shell", "/bin/sh", "-p", "*", name], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["userdel", name], check=False, capture_output=True)
+
+
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+
+
+def _sshd() -> str:
+    return str(shutil.which("sshd", path=_PATH))  # it wants its whole path
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
