@@ -39,9 +39,11 @@ class WorkerMetrics:
             registry=registry,
         )  # fmt: skip
         self._settlements = Counter(
-            "nbfed_settlements", "Holds that the worker closed, by whose times the charge was made of.", ["source"],
+            "nbfed_settlements",
+            f"Holds that the worker closed, by whose times the charge was made of: {', '.join(SETTLEMENTS)}.",
+            ["source"],
             registry=registry,
-        )  # fmt: skip
+        )
         self._unknown = Counter(
             "nbfed_unknown_observations", "Times that a site could not be asked about a session.", ["site"],
             registry=registry,

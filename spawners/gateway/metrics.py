@@ -47,8 +47,8 @@ class GatewayMetrics:
 
     def watch(self, sites: Iterable[SiteGateway]) -> None:
         """Tell of these sites as they are when Prometheus asks."""
-        state = self._gauge("site_state", "1 for the state that a site is in.", "state")
-        up = self._gauge("master_up", "1 if the connection's process runs.", "kind")
+        state = self._gauge("site_state", f"1 for the state that a site is in: {', '.join(SiteState)}.", "state")
+        up = self._gauge("master_up", f"1 if the connection's process runs: {', '.join(MasterKind)}.", "kind")
         figures = {
             self._gauge("answer_age_seconds", "Since a site last said what its jobs are; -1 before."): _age_seconds,
             self._gauge("forwards", "Sessions that a way leads to."): _forwards,

@@ -12,6 +12,7 @@ import yaml
 from federation.database import Database
 from federation.i18n import use_language
 from federation.persons import Person
+from federation.terms import accept, publish
 from quota.amounts import from_unit_hours
 from quota.errors import NO_GRANT, NOT_IN_DEFAULT, POOL_USED_UP, QUOTA_HELD, QUOTA_USED_UP, SESSIONS_CAP, SITE_FULL
 from quota.settings import DefaultGrant, Limit, LimitsSection, Pool
@@ -278,7 +279,11 @@ def nbfed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]
 @pytest.fixture
 def ines(nbfed: Commands) -> Person:
     assurance = ("https://refeds.org/assurance/IAP/medium",)
-    return nbfed.person("ines", name="Inês Carvalho", assurance=assurance, **MEMBER)
+    who = nbfed.person("ines", name="Inês Carvalho", assurance=assurance, **MEMBER)
+    with nbfed.house.database.write() as connection:
+        publish(connection, "2026-11", {"en": "Be kind."}, nbfed.now)
+        accept(connection, person_id=who.id, version="2026-11", language="pt", now=nbfed.now)
+    return who
 
 
 def test_the_command_says_the_answer_first_and_then_each_line(nbfed: Commands, ines: Person) -> None:

@@ -3,11 +3,17 @@
 import re
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
 import spawners.refusal
 from federation.worker import Job, Worker
+from spawners.gateway.answers import SiteState
+from spawners.gateway.link import MasterKind
+from spawners.gateway.metrics import GatewayMetrics
+from spawners.gateway.site import SiteGateway
 from spawners.metrics import WorkerMetrics
 from tests.federation.test_worker import Lock
 
@@ -23,14 +29,30 @@ def worker_registry() -> CollectorRegistry:
     return registry
 
 
+def gateway_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    metrics.request("here", "queue", "ok", 0.1)
+    masters = {kind.value: SimpleNamespace(kind=kind, is_up=True) for kind in MasterKind}
+    site = SimpleNamespace(
+        name="here", **masters, waiting=0, forward_count=0, forwards=SimpleNamespace(broken=[]),
+        health=lambda: SimpleNamespace(queue_age_seconds=None, state=SiteState.OK),
+    )  # fmt: skip
+    metrics.watch([cast("SiteGateway", site)])
+    return registry
+
+
 def test_the_reference_page_lists_every_metric_with_its_labels_type_and_text_and_says_which_alarm_to_set() -> None:
     assert spawners.refusal.REFUSALS
-    families = [*worker_registry().collect(), *(f for f in REGISTRY.collect() if f.name.startswith("nbfed_"))]
+    of_the_hub = (family for family in REGISTRY.collect() if family.name.startswith("nbfed_"))
+    families = [*worker_registry().collect(), *of_the_hub, *gateway_registry().collect()]
     described = {name: (labels, kind, text) for name, labels, kind, text, _ in ROW.findall(PAGE.read_text())}
     found = {}
     for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")
-        labels = next((",".join(sample.labels) for sample in family.samples), "code")
+        labels = next(
+            (",".join(label for label in sample.labels if label != "le") for sample in family.samples), "code"
+        )
         found[name] = (labels, family.type, family.documentation)
     assert described == found
     assert all(alarm.endswith(".") for *_, alarm in ROW.findall(PAGE.read_text()))
