@@ -97,7 +97,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[3])), Handler).serve_forever()
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], seconds: float = 10) -> T:
+def wait_for(what: Callable[[], T], seconds: float = 30) -> T:
     """The first true result; fails with the last one when the time is over."""
     limit = time.monotonic() + seconds
     while not (result := what()):
@@ -130,7 +130,7 @@ class Up:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    def says(self, words: str, seconds: float = 10) -> None:
+    def says(self, words: str, seconds: float = 30) -> None:
         try:
             wait_for(lambda: words in self.text, seconds)
         except AssertionError:
@@ -139,7 +139,7 @@ class Up:
     def ctrl_c(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def ends(self, seconds: float = 15) -> int:
+    def ends(self, seconds: float = 30) -> int:
         code = self.process.wait(seconds)
         self._reader.join(5)
         return code
@@ -293,7 +293,7 @@ def test_other_end_signals_do_the_same(house: House, number: signal.Signals) -> 
 
 
 def test_a_second_ctrl_c_breaks_nothing_at_any_time_of_the_stop(house: House) -> None:
-    run = house.up(house.child("hub", STUBBORN, stop_seconds=1), stop_seconds=1)
+    run = house.up(house.child("hub", STUBBORN, stop_seconds=3), stop_seconds=3)
     pid = house.started("hub")
     run.ctrl_c()
     run.says("Stopping…")
