@@ -549,6 +549,7 @@ def test_nothing_that_a_provider_gave_reaches_a_notebook(installation: Installat
     installation.one.claims |= {"eduperson_entitlement": [GROUP]}
     browser = installation.browser()
     installation.sign_in(browser)
+    browser.accept_terms()
     assert browser.start(flavour="small", environment="minimal").status_code == 200
     browser.wait_until_ready()
     kernel = browser.kernel()

@@ -115,7 +115,7 @@ def test_a_leader_that_is_killed_is_followed_within_thirty_seconds(start: Start)
     found = standby.health()
     assert found is not None
     assert (found["role"], found["database"], found["jobs"]["rounds"]["last_run"]) == ("standby", "reachable", None)
-    assert "stands by: another worker leads" in standby.log.read_text()
+    wait_for(lambda: "stands by: another worker leads" in standby.log.read_text())
     leader.process.kill()
     killed = time.monotonic()
     wait_for(standby.works, TAKE_OVER_SECONDS + 30)
