@@ -237,7 +237,8 @@ class DeskMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    "histories", [pytest.param(15, id="some"), pytest.param(1000, id="many", marks=pytest.mark.long)]
+    "histories",
+    [pytest.param(15, id="some"), pytest.param(1000, id="many", marks=[pytest.mark.long, pytest.mark.timeout(3600)])],
 )
 def test_whatever_happens_in_whatever_order(databases: Databases, histories: int) -> None:
     class Playing(DeskMachine):
