@@ -113,6 +113,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def _as_in_a_terminal() -> None:
+    """Tests that were begun with nohup ignore SIGHUP, and so would what they start."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Up:
     """One run of `up` in a process group of its own, as a terminal gives it."""
 
@@ -121,8 +126,9 @@ class Up:
         command += [json.dumps([asdict(child) for child in wanted]), str(stop_seconds)]
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            preexec_fn=_as_in_a_terminal,
+        )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
