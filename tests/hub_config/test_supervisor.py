@@ -39,6 +39,7 @@ def stopped():
     time.sleep(stop_seconds)
     print("on_stopped ends", flush=True)
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that were begun with nohup ignore it, and so would this
 watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 before = [signal.getsignal(number) for number in watched]
 code = up(
@@ -113,11 +114,6 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def _as_in_a_terminal() -> None:
-    """Tests that were begun with nohup ignore SIGHUP, and so would what they start."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 class Up:
     """One run of `up` in a process group of its own, as a terminal gives it."""
 
@@ -126,9 +122,8 @@ class Up:
         command += [json.dumps([asdict(child) for child in wanted]), str(stop_seconds)]
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            preexec_fn=_as_in_a_terminal,
-        )  # fmt: skip
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
