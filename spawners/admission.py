@@ -190,16 +190,22 @@ class Admission:
         federation.database.DatabaseUnavailable
             If what is recorded of the person cannot be read.
         """
+        return self.options_for(self.eligibility(person), wish, {**self.closed(), **(away or {})})
+
+    def options_for(
+        self, eligibility: Eligibility, wish: Wish, away: Mapping[str, Failure] | None = None
+    ) -> list[Option]:
+        """The same for somebody whose eligibility is known. Asks nobody: only the places in `away` are closed."""
         policy = self.policy
         return places(
             wish,
-            eligibility=self.eligibility(person),
+            eligibility=eligibility,
             flavours=policy.flavours,
             environments=policy.environments,
             sites=policy.sites,
             kinds=self._kinds,
             now=self._clock(),
-            away={**self.closed(), **(away or {})},
+            away=away or {},
         )
 
     def account_at(self, person: Person, site: str) -> str | None:

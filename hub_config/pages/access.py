@@ -25,7 +25,7 @@ from vetting import assurance
 from vetting.eligibility import Check, Eligibility
 from vetting.errors import ACCESS_SUSPENDED, FLAVOUR_NOT_AT_SITE, TERMS_NOT_ACCEPTED
 from vetting.missing import describe
-from vetting.placement import Option, Wish, places
+from vetting.placement import Option, Wish
 from vetting.recorded import MappingState, Recorded
 from vetting.roles import Roles, roles_of
 
@@ -234,19 +234,11 @@ class AccessViews:
 
     def _best(self, flavour: str, site: str, eligibility: Eligibility) -> Option:
         """Of all environments that a site could have, the one with which it is open, or which says most about why not."""
-        house, policy = self._house, self._house.admission.policy
+        admission = self._house.admission
         options = [
             option
-            for environment in policy.environments
-            for option in places(
-                Wish(flavour=flavour, environment=environment, site=site),
-                eligibility=eligibility,
-                flavours=policy.flavours,
-                environments=policy.environments,
-                sites=policy.sites,
-                kinds={policy.sites[attached].kind for attached in house.backends},
-                now=house.clock(),
-            )
+            for environment in admission.policy.environments
+            for option in admission.options_for(eligibility, Wish(flavour=flavour, environment=environment, site=site))
         ]
         return min(options, key=_says_least)
 

@@ -15,7 +15,7 @@ from quota.owners import Owner
 from quota.statement import Standing
 from spawners.options import ANY_SITE
 from vetting.eligibility import Eligibility
-from vetting.placement import Wish, places
+from vetting.placement import Wish
 from vetting.resources import longest_minutes
 
 __all__ = ["BatchChoices", "Choice", "StartForm", "payer_of", "size_of", "start_form"]
@@ -144,21 +144,11 @@ def _choice(
     environments: list[Choice],
     away: Mapping[str, Failure],
 ) -> Choice:
-    policy = house.admission.policy
-    flavour = policy.flavours[name]
+    flavour = house.admission.policy.flavours[name]
     options = [
         option
         for environment in environments
-        for option in places(
-            Wish(flavour=name, environment=environment.name),
-            eligibility=eligibility,
-            flavours=policy.flavours,
-            environments=policy.environments,
-            sites=policy.sites,
-            kinds={policy.sites[site].kind for site in house.backends},
-            now=house.clock(),
-            away=away,
-        )
+        for option in house.admission.options_for(eligibility, Wish(flavour=name, environment=environment.name), away)
     ]
     refusals = [option.why_not for option in options if option.why_not is not None]
     why_not = refusals[0] if refusals and len(refusals) == len(options) else None
