@@ -23,11 +23,11 @@ from federation.ids import new_id
 from federation.persons import Facts, Person, remember
 from federation.state import StateFolder
 from federation.terms import accept
-from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
+from hub_config.look import TEMPLATES_FOLDER
+from hub_config.pages import _for_templates, configure_pages, duration
 from hub_config.pages.access import AccessView, FlavourView, SiteView, TierView, Wanted
 from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.form_view import BatchChoices, Choice, StartForm
-from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import own_page
 from hub_config.pages.request_view import RequestView
 from hub_config.pages.terms import Notices, TermsView, TermsViews, as_html
@@ -76,6 +76,7 @@ MEMBER = Facts(
         pytest.param("/hub/home#quota", id="fragment"),
         pytest.param("/hub/spawn/ana%40example.org", id="encoded"),
         pytest.param("/hub/spawn/inês", id="letters"),
+        pytest.param("/services/desk/ask?kind=quota", id="access-desk"),
     ],
 )
 def test_a_page_of_the_hub_is_gone_back_to(target: str) -> None:
@@ -646,7 +647,6 @@ SPAWN = {"for_user": USER, "auth_state": None, "spawner_options_form": "", "spaw
 @pytest.fixture
 def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
     """Jinja as JupyterHub sets it up for our templates, except that a name that is not there is an error."""
-    StyleHandler.load()
     hubs_own = Path(DATA_FILES_PATH) / "templates"
     made = Environment(
         loader=ChoiceLoader(

@@ -155,13 +155,14 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         text = DEMO_FILE.read_text()
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
-        public, api, hub, worker, sign_in = self.ports = [s.getsockname()[1] for s in sockets]
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
+        public, api, hub, worker, sign_in, desk = self.ports = [s.getsockname()[1] for s in sockets]
         for s in sockets:
             s.close()
         text = text.replace("127.0.0.1:8000", f"127.0.0.1:{public}")
         text += (
-            f"\nlisten: {{proxy_api_port: {api}, hub_port: {hub}, worker_port: {worker}, sign_in_port: {sign_in}}}\n"
+            f"\nlisten: {{proxy_api_port: {api}, hub_port: {hub}, worker_port: {worker}, sign_in_port: {sign_in}, "
+            f"desk_port: {desk}}}\n"
         )
         file = folder / "federation.yaml"
         file.write_text(text)
@@ -382,6 +383,7 @@ def test_nothing_is_started_while_a_port_is_busy(house: House) -> None:
         (2, "listen.hub_port"),
         (3, "listen.worker_port"),
         (4, "listen.sign_in_port"),
+        (5, "listen.desk_port"),
     ],
 )
 def test_a_busy_port_is_told_with_its_setting(house: House, index: int, setting: str) -> None:
