@@ -4,8 +4,11 @@ from federation.errors import Problem
 
 __all__ = [
     "ACCESS_SUSPENDED",
+    "AMOUNT_UNREADABLE",
     "CLAIMED_BY_ANOTHER",
     "CONFLICT_OF_INTEREST",
+    "DAY_UNREADABLE",
+    "DENIAL_CODE_UNKNOWN",
     "DESK_BROKEN",
     "DESK_FORM_FOREIGN",
     "DESK_FORM_OLD",
@@ -198,6 +201,20 @@ END_IS_PAST = Problem(
     advice=_("Choose a day that is still to come."),
 )
 
+AMOUNT_UNREADABLE = Problem(
+    code="amount-unreadable",
+    status=400,
+    text=_("“{typed}” is no amount of unit-hours."),
+    advice=_("Write a number, such as 250 or 12.5."),
+)
+
+DAY_UNREADABLE = Problem(
+    code="day-unreadable",
+    status=400,
+    text=_("“{typed}” is no day."),
+    advice=_("Write the year, the month and the day, such as 2027-03-31."),
+)
+
 RENEWAL_TOO_EARLY = Problem(
     code="renewal-too-early",
     status=403,
@@ -240,6 +257,13 @@ WORDS_NEEDED = Problem(
     status=400,
     text=_("Words for the person are missing: a question, a reason or an answer."),
     advice=_("Write what the other one has to know, and send it again."),
+)
+
+DENIAL_CODE_UNKNOWN = Problem(
+    code="denial-code-unknown",
+    status=400,
+    text=_("There is no such reason for a denial."),
+    advice=_("Choose one of the list."),
 )
 
 NOTHING_GIVEN = Problem(

@@ -12,7 +12,6 @@ from federation.i18n import country_name, gettext
 from federation.persons import Person
 from federation.settings import Site, in_language
 from hub_config.pages.form_view import payer_of
-from hub_config.pages.request_view import RequestView, request_views
 from hub_config.pages.views import PoolView, QuotaView, Views
 from hub_config.wiring import House
 from quota.amounts import to_unit_hours
@@ -20,6 +19,7 @@ from quota.owners import Owner
 from quota.statement import Standing
 from quota.words import each_period
 from vetting import assurance
+from vetting.desk.own import OwnSummary, own_summaries
 from vetting.eligibility import Check, Eligibility
 from vetting.errors import ACCESS_SUSPENDED, FLAVOUR_NOT_AT_SITE, TERMS_NOT_ACCEPTED
 from vetting.missing import describe
@@ -35,6 +35,7 @@ def _(message: str) -> str:
     return message
 
 
+_MOST_REQUESTS = 10
 _MAPPINGS = {
     MappingState.ASKED: _("The site was asked to accept you, and has not answered yet."),
     MappingState.ACCEPTED: _("The site has accepted you."),
@@ -116,7 +117,7 @@ class AccessView:
     tiers: list[TierView]
     sites: list[SiteView]
     terms_accepted_at: datetime | None
-    requests: list[RequestView]
+    requests: list[OwnSummary]
 
 
 class AccessViews:
@@ -158,7 +159,7 @@ class AccessViews:
             tiers=[self._tier(name, eligibility) for name in policy.tiers],
             sites=[self._site(name, person, eligibility, recorded, accounts) for name in policy.sites],
             terms_accepted_at=next((a.at for a in recorded.acceptances if terms and a.version == terms.version), None),
-            requests=request_views(house, person),
+            requests=own_summaries(house.requests, policy.sites, person.id)[:_MOST_REQUESTS],
         )
 
     def _roles(self, roles: Roles) -> list[str]:

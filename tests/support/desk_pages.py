@@ -165,11 +165,14 @@ class Browser:
         element = page.select_one(form)
         assert element is not None, f"no form {form} on {page.get_text()[:2000]}"
         data: dict[str, Any] = filled(element) | fields
+        action = str(element["action"])
         if button:
             pressed = element.select_one(button)
             assert pressed is not None, f"no button {button}"
-            data[str(pressed["name"])] = str(pressed["value"])
-        return self.post(str(element["action"]), data)
+            action = str(pressed.get("formaction", action))
+            if pressed.get("name"):
+                data[str(pressed["name"])] = str(pressed["value"])
+        return self.post(action, data)
 
 
 def filled(form: Tag) -> dict[str, Any]:

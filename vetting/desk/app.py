@@ -4,6 +4,7 @@ import logging
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -11,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
-from vetting.desk import catalogue_pages, signing_in
+from vetting.desk import asking_pages, catalogue_pages, review_pages, signing_in
 from vetting.desk.gate import SignInNeeded, guarded
 from vetting.desk.pace import Pace
 from vetting.desk.pages import Pages, render
@@ -20,10 +21,10 @@ from vetting.desk.shield import BoundedBody, Language, NothingTold, SafeHeaders,
 from vetting.desk.visitors import Visitor
 from vetting.errors import DESK_BROKEN, DESK_HUB_AWAY, DESK_METHOD, DESK_PAGE_UNKNOWN, DESK_TOO_LARGE
 
-__all__ = ["application"]
+__all__ = ["PAGES", "application"]
 
 _LOG = logging.getLogger(__name__)
-_PAGES = (signing_in.router, catalogue_pages.router)
+PAGES = (signing_in.router, catalogue_pages.router, asking_pages.router, review_pages.router)
 _SEE_OTHER, _METHOD_NOT_ALLOWED = 303, 405
 _SMALL_BYTES = 1000
 
@@ -36,12 +37,12 @@ def application(desk: Desk) -> FastAPI:
     app.state.looks = Pace(per_minute=240, burst=120)
     app.state.changes = Pace(per_minute=30, burst=20)
     pages = APIRouter(dependencies=[Depends(guarded)])
-    for router in _PAGES:
+    for router in PAGES:
         pages.include_router(router)
     app.include_router(pages, prefix=PREFIX.rstrip("/"))
     for kind, tell in (
         (SignInNeeded, _to_sign_in), (Failure, _failed), (DatabaseUnavailable, _database_away), (HubAway, _hub_away),
-        (TooLarge, _too_large), (HTTPException, _refused_by_the_router),
+        (TooLarge, _too_large), (HTTPException, _refused_by_the_router), (RequestValidationError, _no_such_page),
     ):  # fmt: skip
         app.add_exception_handler(kind, tell)
     # The last one stands outermost.
@@ -76,6 +77,10 @@ def _hub_away(request: Request, error: Exception) -> Response:
 
 def _too_large(request: Request, _error: Exception) -> Response:
     return _failed(request, Failure(DESK_TOO_LARGE))
+
+
+def _no_such_page(request: Request, _error: Exception) -> Response:
+    return _failed(request, Failure(DESK_PAGE_UNKNOWN))
 
 
 def _broken(request: Request) -> Response:

@@ -36,6 +36,11 @@ class Visitor:
             is_operator=self.roles.operator,
         )
 
+    @property
+    def as_person(self) -> Actor:
+        """Somebody without a role, as they are where it is about what is their own."""
+        return Actor(name=self.actor.name, person_id=self.person.id)
+
     def may(self, right: Right, site: str | None = None) -> bool:
         return may(self.roles, right, site)
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,20 +18,6 @@ from vetting.desk.gate import SESSION_COOKIE
 from vetting.desk.parts import PREFIX
 from vetting.desk.visitors import visitor_of
 from vetting.roles import Roles
-
-CHANGES = ("POST", "PUT", "PATCH", "DELETE")
-
-
-def routes(pages: DeskPages, *, changing: bool) -> list[str]:
-    """The addresses of all pages, or of all that change something, with something in the place of each name."""
-    found = [route for route in pages.app.routes if isinstance(route, APIRoute)]
-    kept = [route for route in found if bool(route.methods & set(CHANGES)) is changing]
-    return [route.path.format_map(_Names()) for route in kept]
-
-
-class _Names(dict[str, str]):
-    def __missing__(self, name: str) -> str:
-        return "hpc" if name == "site" else "019ab000-0000-7000-8000-000000000000"
 
 
 def code(answer: Any) -> str:
