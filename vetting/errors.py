@@ -24,6 +24,7 @@ __all__ = [
     "END_IS_PAST",
     "FLAVOUR_NEEDS_TIER",
     "FLAVOUR_NOT_AT_SITE",
+    "MAPPING_MOVED_ON",
     "MORE_THAN_ASKED",
     "NOTHING_GIVEN",
     "NOT_ELIGIBLE",
@@ -313,6 +314,15 @@ RESOURCE_UNKNOWN = Problem(
     status=400,
     text=_("{site} has no {option} {value}, or does not offer it here."),
     advice=_("Leave it out, or ask the site which there are."),
+)
+
+MAPPING_MOVED_ON = Problem(
+    code="mapping-moved-on",
+    status=409,
+    text=_(
+        "That cannot be done with this account any more: somebody answered already, or ended it. Nothing was changed."
+    ),
+    advice=_("Look at the list again."),
 )
 
 
