@@ -4,6 +4,7 @@ JupyterHub's own client does the talking (`HubOAuth`). Its way of remembering a 
 is in the memory of one process.
 """
 
+import re
 import secrets
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +23,7 @@ _SAME_SECONDS = 30
 _BAD_GATEWAY = 502
 _NO_ANSWER = "Failed to connect"
 _STATE_BYTES = 18
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 class HubSignIn:
@@ -52,6 +54,8 @@ class HubSignIn:
             raise _told(error) from error
 
     def user_name(self, token: str, session: str) -> str | None:
+        if not _TOKEN.fullmatch(token) or not _TOKEN.fullmatch(session or "-"):
+            return None  # no hub made it, and it should not get into a header
         try:
             found: dict[str, Any] | None = self._auth.user_for_token(token, session_id=session)
         except HTTPError as error:

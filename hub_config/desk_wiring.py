@@ -37,6 +37,7 @@ def desk_of(parts: House, sign_in: SignIn) -> Desk:
         look=Look(templates=TEMPLATES_FOLDER, asset=asset, hub_style=hub_style),
         database=parts.database,
         requests=parts.requests,
+        ledger=parts.ledger,
         sign_in=sign_in,
         clock=parts.clock,
         key=bytes.fromhex(settings.state.secret("desk_key")),

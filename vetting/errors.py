@@ -24,6 +24,7 @@ __all__ = [
     "END_IS_PAST",
     "FLAVOUR_NEEDS_TIER",
     "FLAVOUR_NOT_AT_SITE",
+    "GRANT_MOVED_ON",
     "MAPPING_MOVED_ON",
     "MORE_THAN_ASKED",
     "NOTHING_GIVEN",
@@ -32,6 +33,7 @@ __all__ = [
     "NOT_LESS",
     "NO_BATCH_SYSTEM",
     "NO_PLACE",
+    "OWN_ACCOUNT",
     "OWN_REQUEST",
     "RENEWAL_TOO_EARLY",
     "REQUEST_INCOMPLETE",
@@ -314,6 +316,20 @@ RESOURCE_UNKNOWN = Problem(
     status=400,
     text=_("{site} has no {option} {value}, or does not offer it here."),
     advice=_("Leave it out, or ask the site which there are."),
+)
+
+OWN_ACCOUNT = Problem(
+    code="own-account",
+    status=403,
+    text=_("Nobody gives quota to themselves, or changes what they have. Nothing was changed."),
+    advice=_("Ask another operator, or ask for it as everybody does."),
+)
+
+GRANT_MOVED_ON = Problem(
+    code="grant-moved-on",
+    status=409,
+    text=_("That cannot be done with this grant: it is over, was changed before, or would be over at once."),
+    advice=_("Look at the list again."),
 )
 
 MAPPING_MOVED_ON = Problem(

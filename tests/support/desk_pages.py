@@ -15,6 +15,7 @@ from federation.database import Database
 from federation.persons import Facts, Person, remember
 from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
 from hub_config.settings import FederationYaml, parse
+from quota.ledger import Ledger
 from tests.support.desk import COMMUNITY
 from tests.support.desk import Desk as Store
 from vetting.desk.app import application
@@ -97,6 +98,7 @@ class DeskPages:
             look=Look(templates=TEMPLATES_FOLDER, asset=asset, hub_style=hub_style),
             database=database,
             requests=self.store.requests,
+            ledger=Ledger(database, clock=self.store.clock, actor="desk"),
             sign_in=self.sign_in,
             clock=self.store.clock,
             key=b"k" * 32,

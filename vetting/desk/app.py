@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
-from vetting.desk import asking_pages, audit_pages, catalogue_pages, review_pages, signing_in, site_pages
+from vetting.desk import asking_pages, audit_pages, catalogue_pages, grant_pages, review_pages, signing_in, site_pages
 from vetting.desk.gate import SignInNeeded, guarded
 from vetting.desk.pace import Pace
 from vetting.desk.pages import Pages, render
@@ -24,7 +24,7 @@ from vetting.errors import DESK_BROKEN, DESK_HUB_AWAY, DESK_METHOD, DESK_PAGE_UN
 __all__ = ["PAGES", "application"]
 
 _LOG = logging.getLogger(__name__)
-_MODULES = (signing_in, catalogue_pages, asking_pages, review_pages, site_pages, audit_pages)
+_MODULES = (signing_in, catalogue_pages, asking_pages, review_pages, site_pages, grant_pages, audit_pages)
 PAGES = tuple(module.router for module in _MODULES)
 _SEE_OTHER, _METHOD_NOT_ALLOWED = 303, 405
 _SMALL_BYTES = 1000
@@ -35,8 +35,8 @@ def application(desk: Desk) -> FastAPI:
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.desk = desk
     app.state.pages = Pages(desk)
-    app.state.looks = Pace(per_minute=240, burst=120)
-    app.state.changes = Pace(per_minute=30, burst=20)
+    app.state.by_address = Pace(per_minute=900, burst=300)  # many people of one institution may come from one
+    app.state.by_sign_in = Pace(per_minute=30, burst=20)
     pages = APIRouter(dependencies=[Depends(guarded)])
     for router in PAGES:
         pages.include_router(router)

@@ -61,8 +61,9 @@ async def guarded(request: Request) -> None:
         If it may not pass; nothing was done.
     """
     changes = request.method in _CHANGES
-    pace = request.app.state.changes if changes else request.app.state.looks
-    wait_seconds = pace.wait_seconds(session_of(request) or _address(request))
+    wait_seconds = request.app.state.by_address.wait_seconds(_address(request))
+    if changes and not wait_seconds:
+        wait_seconds = request.app.state.by_sign_in.wait_seconds(session_of(request))
     if wait_seconds:
         raise Failure(DESK_TOO_FAST, retry_after_seconds=wait_seconds)
     if not changes:

@@ -11,6 +11,7 @@ from federation.clock import Clock
 from federation.database import Database
 from federation.errors import Failure
 from federation.settings import Environment, FederationSection, Flavour, Site
+from quota.ledger import Ledger
 from quota.settings import DefaultGrant
 from vetting.requests import Requests
 from vetting.settings import RoleRules, Tier
@@ -117,6 +118,7 @@ class Desk:
     look: Look
     database: Database
     requests: Requests
+    ledger: Ledger
     sign_in: SignIn
     clock: Clock
     key: bytes = field(repr=False)
