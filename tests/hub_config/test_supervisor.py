@@ -428,8 +428,9 @@ def test_the_gateway_is_a_child_where_there_are_batch_sites(house: House) -> Non
 def test_the_children_of_the_demo(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBFED_ENVIRONMENTS", "/somewhere")
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of another hub")
-    proxy, sign_in, hub, worker = children(house.settings)
-    assert [c.name for c in (proxy, sign_in, hub, worker)] == ["proxy", "sign-in", "hub", "worker"]
+    proxy, sign_in, desk, hub, worker = found = children(house.settings)
+    assert [c.name for c in found] == ["proxy", "sign-in", "desk", "hub", "worker"]
+    assert desk.argv == [sys.executable, "-m", "hub_config.cli", "desk"]
     assert sign_in.argv == [sys.executable, "-m", "hub_config.cli", "demo-sign-in"]
     assert hub.argv[:3] == [sys.executable, "-m", "jupyterhub"]
     assert worker.argv == [sys.executable, "-m", "hub_config.cli", "worker"]
