@@ -55,6 +55,7 @@ class Act(StrEnum):
     REQUEST_APPLIED = "system:request:applied"
     REQUEST_EXPIRED = "system:request:expired"
     REQUEST_REFUSED = "desk:request:refused"
+    PAGE_REFUSED = "desk:page:refused"
 
 
 class AuditTable(Base):

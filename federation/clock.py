@@ -7,11 +7,12 @@ measured by the machine (`spawners/launcher.py`).
 
 import contextlib
 import tempfile
+from calendar import monthrange
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-__all__ = ["CLOCK_FILE", "Clock", "FileClock", "as_utc", "set_clock_file", "system_clock"]
+__all__ = ["CLOCK_FILE", "Clock", "FileClock", "as_utc", "months_later", "set_clock_file", "system_clock"]
 
 CLOCK_FILE = "NBFED_CLOCK_FILE"
 """The variable that names the clock file."""
@@ -76,3 +77,15 @@ def as_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone")
     return moment.astimezone(UTC)
+
+
+def months_later(start: datetime, months: int) -> datetime:
+    """The same day of a later month, or that month's last day.
+
+    Raises
+    ------
+    ValueError
+        If that is beyond the calendar.
+    """
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    return start.replace(year=year, month=month + 1, day=min(start.day, monthrange(year, month + 1)[1]))

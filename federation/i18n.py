@@ -6,7 +6,7 @@ no build step to forget. The language is a context variable: a task that a reque
 
 import gettext as _gettext
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from functools import cache
@@ -21,6 +21,8 @@ from babel.numbers import format_decimal
 
 __all__ = [
     "LANGUAGES",
+    "LANGUAGE_COOKIE",
+    "country_name",
     "current_language",
     "decimal",
     "gettext",
@@ -33,6 +35,9 @@ __all__ = [
 
 LANGUAGES = ("en", "es", "pt")
 """The languages that every text exists in."""
+
+LANGUAGE_COOKIE = "nbfed-language"
+"""The cookie that remembers which language a person chose."""
 
 _WISH = re.compile(r"\s*(?P<language>[A-Za-z]{1,8})(-[A-Za-z0-9-]+)?\s*(;\s*[qQ]=(?P<quality>[01](\.\d{0,3})?))?\s*")
 """One language range of an Accept-Language header with its weight (RFC 9110, 12.4.2 and 12.5.4)."""
@@ -54,6 +59,12 @@ def current_language() -> str:
 def language_name(language: str) -> str:
     """What a language calls itself."""
     return (Locale(language).display_name or language).capitalize()
+
+
+def country_name(code: str | None) -> str:
+    """What the present language calls a country (ISO 3166-1 alpha-2); one that it does not know keeps its code."""
+    territories: Mapping[str, str] = Locale(_language.get()).territories
+    return territories.get(code, code) if code else ""
 
 
 def negotiate(chosen: str | None, accept_language: str, offered: Sequence[str]) -> str:

@@ -120,6 +120,7 @@ class ListenSection(Section):
     )
     hub_port: Port = 8081
     worker_port: Port = Field(8082, description="the worker's health and metrics")
+    desk_port: Port = Field(8083, description="the access desk")
     sign_in_port: Port = Field(9400, description="the demo sign-in")
 
 

@@ -56,6 +56,7 @@ def children(settings: Settings) -> list[Child]:
         _proxy(settings),
         Child("hub", [sys.executable, "-m", "jupyterhub", "-f", str(HUB_CONFIG)], environment, 300, 30),
         Child("worker", _nbfed("worker"), environment, 400, 15),
+        Child("desk", _nbfed("desk"), environment, 260, 10),  # the hub looks for it when it starts
     ]
     if settings.is_demo_sign_in:
         found.append(Child("sign-in", _nbfed("demo-sign-in"), environment, 200, 5))

@@ -290,6 +290,20 @@ def worker(port: int | None) -> None:
         shell.run()
 
 
+@main.command()
+def desk() -> None:
+    """The access desk's pages, at /services/desk/ of the hub. `nbfed up` runs it.
+
+    It keeps nothing: when it is started again, people go on where they were.
+    """
+    from hub_config.desk_wiring import serve_desk
+
+    settings = load()
+    parts = _house(settings, "desk")
+    migrations.check(parts.database)
+    serve_desk(parts)
+
+
 @main.command("demo-sign-in")
 def demo_sign_in() -> None:
     """The demo sign-in. `nbfed up` runs it."""

@@ -10,6 +10,7 @@ from jupyterhub import apihandlers
 from federation import migrations
 from federation.settings import BatchSite
 from hub_config.authenticator import configure_sign_in
+from hub_config.desk_sign_in import DESK_SCOPE, SERVICE
 from hub_config.pages import configure_pages
 from hub_config.restoring_proxy import MARK, RestoringProxy
 from hub_config.settings import Settings
@@ -107,14 +108,29 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
 
 def _configure_services(c: Any, settings: Settings) -> None:
     """Who may use the hub's API beside people: the worker, Prometheus, which may read metrics and nothing else, and the
-    command that removes people.
+    command that removes people. The access desk signs people in by the hub, and may do nothing there: its token is the
+    secret of its OAuth client. It is started by others.
     """
     c.JupyterHub.services = [
-        {"name": name, "api_token": settings.state.secret(f"{name}_token")}
-        for name in ("worker", "prometheus", "operator")
+        *(
+            {"name": name, "api_token": settings.state.secret(f"{name}_token")}
+            for name in ("worker", "prometheus", "operator")
+        ),
+        {
+            "name": SERVICE,
+            "api_token": settings.state.secret("desk_token"),
+            "url": f"http://127.0.0.1:{settings.yaml.listen.desk_port}",
+            "oauth_no_confirm": True,
+            "display": False,
+        },
     ]
     c.JupyterHub.custom_scopes = {REFRESH_SCOPE: {"description": "Ask providers again what they say of people"}}
     c.JupyterHub.load_roles = [
+        {
+            "name": "user",
+            "description": "what is one's own, and the access desk",
+            "scopes": ["self", DESK_SCOPE],
+        },
         {
             "name": "worker",
             "description": "renews leases, stops idle sessions, starts interrupted ones again",

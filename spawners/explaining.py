@@ -18,22 +18,17 @@ from quota.page import GrantStanding
 from quota.statement import Line as Session
 from quota.statement import Standing
 from quota.tables import OwnerKind
+from quota.words import each_period
 from spawners.findings import CapFinding, Findings, PoolFinding
 from vetting.missing import describe_all
 
-__all__ = ["PERIODS", "Explanation", "Line", "Part", "explain"]
+__all__ = ["Explanation", "Line", "Part", "explain"]
 
 
 def _(message: str) -> str:
     return message
 
 
-PERIODS = {
-    "day": _("{amount} unit-hours each day"),
-    "week": _("{amount} unit-hours each week"),
-    "month": _("{amount} unit-hours each month"),
-    "year": _("{amount} unit-hours each year"),
-}
 _GAUGES = {
     "sessions": _("sessions"),
     "cpu": _("CPU"),
@@ -151,7 +146,7 @@ def _own(found: Findings) -> Iterator[Line]:
             flavours=", ".join(found.titles.get(name, name) for name in default.flavours),
             returns=moment(found.returns_at) if found.returns_at else "",
         )
-        figure = gettext(PERIODS[default.period]).format(amount=decimal(default.amount_hours))
+        figure = each_period(default.amount_hours, default.period)
         yield Line(code="default", heading=gettext("Default quota"), figure=figure, note=note)
     yield from map(_grant, (grant for grant in what_is.grants if grant.active))
     for session in found.sessions:

@@ -464,7 +464,9 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         return await asyncio.shield(self._step)
 
     def _refuse(self, failure: Failure) -> Refusal:
-        return Refusal(failure, self.context.ask_url)
+        wish = self.wish
+        asked = {"flavour": wish.flavour, "site": wish.site} if wish is not None else {}
+        return Refusal(failure, self.context.ask_url, {name: value for name, value in asked.items() if value})
 
 
 def _why_not(option: Option) -> dict[str, Any]:

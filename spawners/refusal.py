@@ -4,7 +4,9 @@ JupyterHub reads a message from different attributes in different places (`forma
 `write_error` in handlers/base.py and apihandlers/base.py); all of them are set here, once.
 """
 
+from collections.abc import Mapping
 from html import escape
+from urllib.parse import urlencode
 
 from jupyterhub.spawner import SpawnException
 from prometheus_client import Counter
@@ -28,12 +30,15 @@ class Refusal(SpawnException):  # type: ignore[misc]  # jupyterhub has no types
         What happened, with its figures.
     ask_url
         Where the person can ask for more or for help; the problem's code is added as `?about=`.
+    asked
+        What was refused, for the form there: a flavour, a site.
     """
 
-    def __init__(self, failure: Failure, ask_url: str) -> None:
+    def __init__(self, failure: Failure, ask_url: str, asked: Mapping[str, str] | None = None) -> None:
         message = failure.message
         reference = gettext("Reference: {reference}").format(reference=failure.reference) if failure.reference else ""
-        link = f'<a href="{escape(ask_url)}?about={escape(failure.problem.code)}">{escape(gettext("Where to ask"))}</a>'
+        query = urlencode({"about": failure.problem.code, **(asked or {})})
+        link = f'<a href="{escape(f"{ask_url}?{query}")}">{escape(gettext("Where to ask"))}</a>'
         html = " ".join(part for part in (escape(message), link, f"<small>{escape(reference)}</small>") if part)
         plain = f"{message} {reference}".strip()
         # The reason becomes the HTTP phrase and a Prometheus label: a stable code without numbers.

@@ -4,11 +4,28 @@ from federation.errors import Problem
 
 __all__ = [
     "ACCESS_SUSPENDED",
+    "AMOUNT_UNREADABLE",
     "CLAIMED_BY_ANOTHER",
     "CONFLICT_OF_INTEREST",
+    "DAY_UNREADABLE",
+    "DENIAL_CODE_UNKNOWN",
+    "DESK_BROKEN",
+    "DESK_FORM_FOREIGN",
+    "DESK_FORM_OLD",
+    "DESK_HUB_AWAY",
+    "DESK_METHOD",
+    "DESK_PAGE_UNKNOWN",
+    "DESK_PERSON_UNKNOWN",
+    "DESK_ROLE_NEEDED",
+    "DESK_SIGN_IN_FAILED",
+    "DESK_SIGN_IN_FIRST",
+    "DESK_TOO_FAST",
+    "DESK_TOO_LARGE",
     "END_IS_PAST",
     "FLAVOUR_NEEDS_TIER",
     "FLAVOUR_NOT_AT_SITE",
+    "GRANT_MOVED_ON",
+    "MAPPING_MOVED_ON",
     "MORE_THAN_ASKED",
     "NOTHING_GIVEN",
     "NOT_ELIGIBLE",
@@ -16,6 +33,7 @@ __all__ = [
     "NOT_LESS",
     "NO_BATCH_SYSTEM",
     "NO_PLACE",
+    "OWN_ACCOUNT",
     "OWN_REQUEST",
     "RENEWAL_TOO_EARLY",
     "REQUEST_INCOMPLETE",
@@ -186,6 +204,20 @@ END_IS_PAST = Problem(
     advice=_("Choose a day that is still to come."),
 )
 
+AMOUNT_UNREADABLE = Problem(
+    code="amount-unreadable",
+    status=400,
+    text=_("“{typed}” is no amount of unit-hours."),
+    advice=_("Write a number, such as 250 or 12.5."),
+)
+
+DAY_UNREADABLE = Problem(
+    code="day-unreadable",
+    status=400,
+    text=_("“{typed}” is no day."),
+    advice=_("Write the year, the month and the day, such as 2027-03-31."),
+)
+
 RENEWAL_TOO_EARLY = Problem(
     code="renewal-too-early",
     status=403,
@@ -228,6 +260,13 @@ WORDS_NEEDED = Problem(
     status=400,
     text=_("Words for the person are missing: a question, a reason or an answer."),
     advice=_("Write what the other one has to know, and send it again."),
+)
+
+DENIAL_CODE_UNKNOWN = Problem(
+    code="denial-code-unknown",
+    status=400,
+    text=_("There is no such reason for a denial."),
+    advice=_("Choose one of the list."),
 )
 
 NOTHING_GIVEN = Problem(
@@ -277,4 +316,116 @@ RESOURCE_UNKNOWN = Problem(
     status=400,
     text=_("{site} has no {option} {value}, or does not offer it here."),
     advice=_("Leave it out, or ask the site which there are."),
+)
+
+OWN_ACCOUNT = Problem(
+    code="own-account",
+    status=403,
+    text=_("Nobody gives quota to themselves, or changes what they have. Nothing was changed."),
+    advice=_("Ask another operator, or ask for it as everybody does."),
+)
+
+GRANT_MOVED_ON = Problem(
+    code="grant-moved-on",
+    status=409,
+    text=_("That cannot be done with this grant: it is over, was changed before, or would be over at once."),
+    advice=_("Look at the list again."),
+)
+
+MAPPING_MOVED_ON = Problem(
+    code="mapping-moved-on",
+    status=409,
+    text=_(
+        "That cannot be done with this account any more: somebody answered already, or ended it. Nothing was changed."
+    ),
+    advice=_("Look at the list again."),
+)
+
+
+# --- the access desk --------------------------------------------------------------------------------------------------
+
+DESK_PAGE_UNKNOWN = Problem(
+    code="desk-page-unknown",
+    status=404,
+    text=_("The access desk has no such page."),
+    advice=_("Look at what the federation offers, or at your requests."),
+)
+
+DESK_METHOD = Problem(
+    code="desk-method",
+    status=405,
+    text=_("This address cannot be used in this way. Nothing was changed."),
+    advice=_("Open the page, and use the buttons on it."),
+)
+
+DESK_ROLE_NEEDED = Problem(
+    code="desk-role-needed",
+    status=403,
+    text=_("This part of the access desk is for others. Your attempt was written down."),
+    advice=_(
+        "If it should be open to you, write to support: a role may be missing. If you had it before, sign in again."
+    ),
+)
+
+DESK_PERSON_UNKNOWN = Problem(
+    code="desk-person-unknown",
+    status=403,
+    text=_("You are signed in, but the federation does not know you."),
+    advice=_("Sign out and sign in again; if that does not help, write to support."),
+)
+
+DESK_SIGN_IN_FIRST = Problem(
+    code="desk-sign-in-first",
+    status=403,
+    text=_("You are not signed in any more, so nothing was changed."),
+    advice=_("Sign in, and send it again; go back in your browser to find what you wrote."),
+)
+
+DESK_SIGN_IN_FAILED = Problem(
+    code="desk-sign-in-failed",
+    status=403,
+    text=_("The sign-in did not come to its end: it took too long, or began in another window."),
+    advice=_("Sign in again. If it fails again, let your browser keep cookies of this address."),
+)
+
+DESK_HUB_AWAY = Problem(
+    code="desk-hub-away",
+    status=503,
+    text=_("Who you are cannot be found out at the moment: the hub does not answer. Nothing was changed."),
+    advice=_("Please try again in a minute."),
+)
+
+DESK_BROKEN = Problem(
+    code="desk-broken",
+    status=500,
+    text=_("Something went wrong on our side."),
+    advice=_("Try again in a moment, or tell support when it happened. Look first whether what you did is done."),
+)
+
+DESK_FORM_OLD = Problem(
+    code="desk-form-old",
+    status=403,
+    text=_("This form is from an earlier sign-in, so nothing was changed."),
+    advice=_("Go back, load the page again, and send it again."),
+)
+
+DESK_FORM_FOREIGN = Problem(
+    code="desk-form-foreign",
+    status=403,
+    text=_("This was sent from a page that is not ours, so nothing was changed."),
+    advice=_("Open the access desk itself, and do it there."),
+)
+
+DESK_TOO_LARGE = Problem(
+    code="desk-too-large",
+    status=413,
+    text=_("What was sent is too large, so nothing was changed."),
+    advice=_("Shorten it; longer things belong into a document that a link leads to."),
+)
+
+DESK_TOO_FAST = Problem(
+    code="desk-too-fast",
+    status=429,
+    text=_("That was too much at once, so nothing was changed."),
+    advice=_("Wait a minute, and go on then."),
 )

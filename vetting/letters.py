@@ -17,6 +17,7 @@ def _(message: str) -> str:
     return message
 
 
+_DESK = "services/desk/"
 _SUBJECTS = {
     "request-received": _("Your request is here"),
     "request-question": _("A question about your request"),
@@ -35,7 +36,7 @@ _PARAGRAPHS = {
     ],
     "request-question": [
         _("You asked for {about}. Before that can be decided, the support team wants to know something."),
-        _("Write your answer to the support team; your request waits for it."),
+        _("Answer on the page of your request, which waits for it."),
     ],
     "request-answered": [_("The person who asked for {about} has answered your question.")],
     "request-approved": [
@@ -100,7 +101,7 @@ def _request_letter(kind: str) -> Callable[[Mapping[str, Any]], Letter]:
             subject=gettext(_SUBJECTS[kind]),
             paragraphs=tuple(gettext(text).format(about=what) for text in _PARAGRAPHS[kind]),
             words=str(figures.get("words", "")),
-            path="hub/access",
+            path=f"{_DESK}{'review' if kind == 'request-answered' else 'requests'}/{figures['request']}",
         )
 
     return write
@@ -133,7 +134,7 @@ def _digest_letter(figures: Mapping[str, Any]) -> Letter:
         text = ngettext("{late} of them is late.", "{late} of them are late.", late)
         paragraphs.insert(0, text.format(late=late))
     subject = ngettext("{waiting} request waits for a reviewer", "{waiting} requests wait for a reviewer", waiting)
-    return Letter(subject=subject.format(waiting=waiting), paragraphs=tuple(paragraphs))
+    return Letter(subject=subject.format(waiting=waiting), paragraphs=tuple(paragraphs), path=f"{_DESK}queue")
 
 
 def _about(figures: Mapping[str, Any]) -> str:
@@ -147,7 +148,8 @@ def _about(figures: Mapping[str, Any]) -> str:
 
 
 _REQUEST = {
-    "about": "quota", "tier": "", "amount_milli_unit_seconds": 1_800_000_000, "ends_at": "2027-03-02T00:00:00+00:00",
+    "request": "019ab000-0000-7000-8000-000000000000", "about": "quota", "tier": "",
+    "amount_milli_unit_seconds": 1_800_000_000, "ends_at": "2027-03-02T00:00:00+00:00",
     "sites": [], "words": "Which data do you need there?\nAnd for how long?",
 }  # fmt: skip
 _MAPPING = {"site": "hpc", "account": "ana", "words": "No project of yours is known here."}

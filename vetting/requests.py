@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from federation.audit import Act, record
@@ -153,6 +153,7 @@ class Requests:
         *,
         states: Collection[State] = tuple(State),
         person_id: str | None = None,
+        kind: Kind | None = None,
         limit: int | None = 1000,
         offset: int = 0,
     ) -> list[Request]:
@@ -167,8 +168,16 @@ class Requests:
         )
         if person_id is not None:
             query = query.where(RequestTable.person_id == person_id)
+        if kind is not None:
+            query = query.where(RequestTable.kind == kind.value)
         with self._database.read() as connection:
             return [to_request(row) for row in connection.execute(query)]
+
+    def counted(self) -> dict[State, int]:
+        """How many requests there are in each state; those of none are left out."""
+        query = select(RequestTable.state, func.count()).group_by(RequestTable.state)
+        with self._database.read() as connection:
+            return {State(row[0]): row[1] for row in connection.execute(query)}
 
     def steps(self, request_id: str, actor: Actor) -> list[Step]:
         """What happened to a request, in order.

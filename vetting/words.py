@@ -1,13 +1,14 @@
-"""Requests in words that people read: what one is about, and how far it is."""
+"""Requests in words that people read: what one is about, how far it is; and what a flavour has."""
 
 from datetime import datetime
 
 from federation.i18n import decimal, gettext, moment
+from federation.settings import Flavour
 from quota.amounts import to_unit_hours
 from vetting.asking import Kind
 from vetting.transitions import State
 
-__all__ = ["about", "how_far"]
+__all__ = ["about", "how_far", "size_of"]
 
 
 def _(message: str) -> str:
@@ -47,3 +48,13 @@ def about(kind: Kind, *, tier: str, amount_milli_unit_seconds: int, ends_at: dat
 def how_far(state: State) -> str:
     """A state, for the person whose request it is."""
     return gettext(_HOW_FAR[state])
+
+
+def size_of(flavour: Flavour) -> str:
+    """What a session of a flavour has."""
+    parts = [
+        gettext("{cpu} CPU").format(cpu=flavour.cpu),
+        gettext("{memory} GiB memory").format(memory=flavour.memory_gib),
+        *([gettext("{gpu} GPU").format(gpu=flavour.gpu)] if flavour.gpu else []),
+    ]
+    return ", ".join(parts)

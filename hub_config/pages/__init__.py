@@ -1,9 +1,6 @@
 """The hub's pages: our templates over JupyterHub's, and the handlers behind them."""
 
 import asyncio
-import hashlib
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jupyterhub import apihandlers
@@ -11,15 +8,14 @@ from jupyterhub.apihandlers import users
 from jupyterhub.handlers import default_handlers, pages
 
 from federation.i18n import current_language, decimal, gettext, language_name, moment, ngettext
+from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
 from hub_config.pages import language
 from hub_config.pages.access import AccessViews
 from hub_config.pages.access_handlers import AccessHandler, MyDataHandler
 from hub_config.pages.handlers import (
-    STATIC_FOLDER,
     Page,
     SpawnFormHandler,
     StopServerAPIHandler,
-    StyleHandler,
     handlers,
 )
 from hub_config.pages.session_api import SESSION_PATH, SessionAPIHandler
@@ -29,10 +25,9 @@ from hub_config.pages.terms_handlers import TermsHandler
 from hub_config.pages.views import Views
 from hub_config.pages.waiting import waiting
 from hub_config.wiring import House
+from vetting.desk.parts import PREFIX
 
 __all__ = ["configure_pages"]
-
-TEMPLATES_FOLDER = Path(__file__).parent / "templates"
 
 
 def configure_pages(c: Any, house: House) -> None:
@@ -41,7 +36,6 @@ def configure_pages(c: Any, house: House) -> None:
     language.install(federation.languages)
     language.LanguageHandler.offered = tuple(federation.languages)
     replace_handlers()
-    StyleHandler.load()
     views = Page.views = Views(house)
     SessionAPIHandler.views = SessionViews(house)
     TermsHandler.terms = SpawnFormHandler.terms = terms = TermsViews(house)
@@ -104,8 +98,8 @@ def _for_templates(house: House, views: Views, terms: TermsViews) -> dict[str, A
         "ngettext": ngettext,
         "decimal": decimal,
         "moment": moment,
-        "asset": _asset,
-        "hub_style": _hub_style,
+        "asset": asset,
+        "hub_style": hub_style,
         "duration": duration,
         "current_language": current_language,
         "language_name": language_name,
@@ -119,6 +113,7 @@ def _for_templates(house: House, views: Views, terms: TermsViews) -> dict[str, A
         "federation_name": federation.name,
         "federation_contact": federation.contact,
         "languages": list(federation.languages),
+        "desk_url": PREFIX,
         "is_demo": house.settings.is_demo_sign_in,
         "has_terms": federation.terms is not None,
         "no_spawner_check": True,
@@ -130,18 +125,3 @@ def duration(seconds: int) -> str:
     """`1:02:03`, as people read it on a clock."""
     hours, rest = divmod(max(0, seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
-
-
-def _hub_style() -> str:
-    """The address of JupyterHub's style sheet as our pages use it."""
-    return f"/hub/nbfed/hub.css?v={hashlib.sha256(StyleHandler.content).hexdigest()[:12]}"
-
-
-def _asset(name: str) -> str:
-    """The address of a file of ours, with its version: it may be kept for ever."""
-    return f"/hub/nbfed/static/{name}?v={_version(name)}"
-
-
-@cache
-def _version(name: str) -> str:
-    return hashlib.sha256((STATIC_FOLDER / name).read_bytes()).hexdigest()[:12]

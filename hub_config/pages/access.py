@@ -7,27 +7,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from babel import Locale
-
 from federation.errors import Failure
-from federation.i18n import current_language, decimal, gettext
+from federation.i18n import country_name, gettext
 from federation.persons import Person
 from federation.settings import Site, in_language
-from hub_config.pages.form_view import payer_of, size_of
-from hub_config.pages.request_view import RequestView, request_views
+from hub_config.pages.form_view import payer_of
 from hub_config.pages.views import PoolView, QuotaView, Views
 from hub_config.wiring import House
 from quota.amounts import to_unit_hours
 from quota.owners import Owner
 from quota.statement import Standing
-from spawners.explaining import PERIODS
+from quota.words import each_period
 from vetting import assurance
+from vetting.desk.own import OwnSummary, own_summaries
 from vetting.eligibility import Check, Eligibility
 from vetting.errors import ACCESS_SUSPENDED, FLAVOUR_NOT_AT_SITE, TERMS_NOT_ACCEPTED
 from vetting.missing import describe
 from vetting.placement import Option, Wish
 from vetting.recorded import MappingState, Recorded
 from vetting.roles import Roles, roles_of
+from vetting.words import size_of
 
 __all__ = ["AccessView", "AccessViews", "FlavourView", "SiteView", "TierView", "Wanted"]
 
@@ -36,6 +35,7 @@ def _(message: str) -> str:
     return message
 
 
+_MOST_REQUESTS = 10
 _MAPPINGS = {
     MappingState.ASKED: _("The site was asked to accept you, and has not answered yet."),
     MappingState.ACCEPTED: _("The site has accepted you."),
@@ -117,7 +117,7 @@ class AccessView:
     tiers: list[TierView]
     sites: list[SiteView]
     terms_accepted_at: datetime | None
-    requests: list[RequestView]
+    requests: list[OwnSummary]
 
 
 class AccessViews:
@@ -159,7 +159,7 @@ class AccessViews:
             tiers=[self._tier(name, eligibility) for name in policy.tiers],
             sites=[self._site(name, person, eligibility, recorded, accounts) for name in policy.sites],
             terms_accepted_at=next((a.at for a in recorded.acceptances if terms and a.version == terms.version), None),
-            requests=request_views(house, person),
+            requests=own_summaries(house.requests, policy.sites, person.id)[:_MOST_REQUESTS],
         )
 
     def _roles(self, roles: Roles) -> list[str]:
@@ -184,7 +184,7 @@ class AccessViews:
         policy = self._house.admission.policy
         default = policy.defaults.get(tier)
         if default is not None and default.amount_hours:
-            yield gettext(PERIODS[default.period]).format(amount=decimal(float(default.amount_hours)))
+            yield each_period(default.amount_hours, default.period)
         flavours = [in_language(f.title, name) for name, f in policy.flavours.items() if f.tier == tier]
         if flavours:
             yield gettext("the flavours {flavours}").format(flavours=", ".join(flavours))
@@ -199,11 +199,10 @@ class AccessViews:
     ) -> SiteView:
         site = self._house.admission.policy.sites[name]
         state = recorded.mappings.get(name)
-        territories: Mapping[str, str] = Locale(current_language()).territories
         return SiteView(
             name=name,
             title=self._site_title(name),
-            country=territories.get(site.country, site.country) if site.country else "",
+            country=country_name(site.country),
             mapping=gettext(_MAPPINGS[state]) if state else "",
             flavours=[self._flavour(flavour, name, person, eligibility, accounts) for flavour in site.flavours],
         )

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from tornado import web
 
@@ -11,6 +12,7 @@ from hub_config.pages.handlers import Page
 from hub_config.pages.terms_handlers import terms_address
 from hub_config.personal import exported
 from hub_config.wiring import House
+from vetting.desk.parts import PREFIX
 from vetting.errors import TERMS_NOT_ACCEPTED
 
 __all__ = ["AccessHandler", "MyDataHandler"]
@@ -37,8 +39,14 @@ class AccessHandler(Page):
                 provider=client.provider.shown_title if client else view.provider,
                 about=problem.code if problem else "",
                 asked=self._asked(view) if problem else "",
+                desk_ask=self._desk_ask(),
             )
         )
+
+    def _desk_ask(self) -> str:
+        """Where the access desk has the form for what was refused; it takes no more of the address than there is."""
+        asked = {name: self.get_argument(name, "") for name in ("about", "flavour", "site")}
+        return f"{PREFIX}ask?{urlencode({name: value for name, value in asked.items() if value})}".rstrip("?")
 
     def _asked(self, view: Any) -> str:
         """The site and the flavour that are asked for, as the page calls them; whatever else is in the address is none."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from federation.errors import Failure
 from federation.i18n import gettext
 from federation.persons import Person
-from federation.settings import BatchSite, Flavour, in_language
+from federation.settings import BatchSite, in_language
 from hub_config.wiring import House
 from quota.amounts import to_unit_hours, whole_seconds
 from quota.answers import Payer
@@ -17,8 +17,9 @@ from spawners.options import ANY_SITE
 from vetting.eligibility import Eligibility
 from vetting.placement import Wish
 from vetting.resources import longest_minutes
+from vetting.words import size_of
 
-__all__ = ["BatchChoices", "Choice", "StartForm", "payer_of", "size_of", "start_form"]
+__all__ = ["BatchChoices", "Choice", "StartForm", "payer_of", "start_form"]
 
 _WALLTIMES = (15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10_080)
 _LESS_USUAL = ("cores", "memory_gib", "gpus", "partition", "account", "reservation")
@@ -164,16 +165,6 @@ def _choice(
         why_not=why_not.message if why_not else "",
         pool=payer.title if payer else "",
     )
-
-
-def size_of(flavour: Flavour) -> str:
-    """What a session of a flavour has, in words."""
-    parts = [
-        gettext("{cpu} CPU").format(cpu=flavour.cpu),
-        gettext("{memory} GiB memory").format(memory=flavour.memory_gib),
-        *([gettext("{gpu} GPU").format(gpu=flavour.gpu)] if flavour.gpu else []),
-    ]
-    return ", ".join(parts)
 
 
 def payer_of(

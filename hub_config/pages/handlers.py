@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import re
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from jupyterhub._data import DATA_FILES_PATH
 from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.pages import SpawnHandler
@@ -20,6 +17,7 @@ from tornado.web import RequestHandler
 from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.i18n import gettext
+from hub_config.look import STATIC_FOLDER, style_sheet
 from hub_config.pages.session_api import last_activity
 from hub_config.pages.terms import TermsViews
 from hub_config.pages.views import Views
@@ -48,8 +46,6 @@ TYPED = (
     "reservation",
 )  # fmt: skip
 """The fields of the form that say what to start."""
-
-STATIC_FOLDER = Path(__file__).parent / "static"
 
 
 class Page(BaseHandler):  # type: ignore[misc]  # jupyterhub has no types
@@ -225,22 +221,12 @@ class AssetHandler(CacheControlStaticFilesHandler):  # type: ignore[misc]  # jup
 
 
 class StyleHandler(RequestHandler):
-    """JupyterHub's own style sheet without the icon fonts that it imports: our pages use none, and each would be asked
-    for again on every page, after the sheet has come (jupyterhub 6.1, style.min.css).
-    """
-
-    content: ClassVar[bytes]
-
-    @classmethod
-    def load(cls) -> None:
-        """Read the sheet of the installed JupyterHub."""
-        sheet = (Path(DATA_FILES_PATH) / "static" / "css" / "style.min.css").read_bytes()
-        cls.content = re.sub(rb"@import[^;]*;", b"", sheet)
+    """JupyterHub's style sheet as our pages use it."""
 
     def get(self) -> None:
         self.set_header("Content-Type", "text/css; charset=utf-8")
         self.set_header("Cache-Control", "public, max-age=31536000, immutable")
-        self.finish(self.content)
+        self.finish(style_sheet())
 
 
 def handlers() -> list[tuple[Any, ...]]:

@@ -6,11 +6,11 @@ from typing import Any
 from jupyterhub.handlers.base import BaseHandler
 from tornado import web
 
-from federation.i18n import gettext, negotiate, use_language
+from federation.i18n import LANGUAGE_COOKIE, gettext, negotiate, use_language
+from vetting.desk.parts import PREFIX
 
-__all__ = ["COOKIE", "LanguageHandler", "install", "own_page"]
+__all__ = ["LanguageHandler", "install", "own_page"]
 
-COOKIE = "nbfed-language"
 _YEAR_DAYS = 365
 
 
@@ -24,7 +24,7 @@ def install(offered: Sequence[str]) -> None:
 
     async def prepare(self: BaseHandler) -> None:
         accepted = self.request.headers.get("Accept-Language", "")
-        use_language(negotiate(self.get_cookie(COOKIE), accepted, offered))
+        use_language(negotiate(self.get_cookie(LANGUAGE_COOKIE), accepted, offered))
         await original(self)
 
     prepare.without_language = original  # type: ignore[attr-defined]  # marks what was there before
@@ -41,14 +41,14 @@ class LanguageHandler(BaseHandler):  # type: ignore[misc]  # jupyterhub has no t
         if language not in self.offered:
             text = gettext("This language is not offered. Known are {known}.")
             raise web.HTTPError(400, text.format(known=", ".join(self.offered)))
-        self.set_cookie(COOKIE, language, path="/", expires_days=_YEAR_DAYS, samesite="Lax")
+        self.set_cookie(LANGUAGE_COOKIE, language, path="/", expires_days=_YEAR_DAYS, samesite="Lax")
         self.redirect(own_page(self.get_argument("next", ""), self.hub.base_url))
 
 
 def own_page(target: str, base_url: str) -> str:
-    """A page of this hub; anything else, another host for instance, becomes the home page."""
+    """A page of this hub or of the access desk; anything else, another host for instance, becomes the home page."""
     path = target.partition("?")[0]
     # Browsers take a backslash for a slash, and drop what cannot be printed: both could lead elsewhere.
     plain = target.isprintable() and "\\" not in target
-    inside = path.startswith(base_url) and "//" not in path and ".." not in path.split("/")
+    inside = path.startswith((base_url, PREFIX)) and "//" not in path and ".." not in path.split("/")
     return target if plain and inside else f"{base_url}home"

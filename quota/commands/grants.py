@@ -3,13 +3,11 @@
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import Row, Select, select
 
 from federation.commands import MOMENT, MOMENT_END, necessary_text, operator, plain, table, when
 from federation.database import DatabaseUnavailable
@@ -25,29 +23,11 @@ from quota.commands.shared import (
     stored,
     unit_hours,
 )
+from quota.grant_list import ListedGrant, listed, listed_of
 from quota.granting import GrantUnknown, KeyTaken
-from quota.owners import UNIT, Owner
-from quota.page import DEFAULT_KEY
-from quota.tables import AccountTable, GrantBalanceTable, GrantTable, OwnerKind
+from quota.tables import GrantTable
 
 __all__ = ["grant"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Grant:
-    """One grant as the books have it; `state` is waiting, active, used up, ended, changed or revoked."""
-
-    id: str
-    owner: Owner
-    amount: int
-    charged: int
-    left: int
-    starts_at: datetime
-    ends_at: datetime
-    revoked_at: datetime | None
-    state: str
-    reason: str
-    is_default: bool
 
 
 @click.group()
@@ -125,7 +105,8 @@ def list_grants(shop: BookShop, person: str | None, pool: str | None) -> None:
     """Show everything that PERSON (or a pool) was ever given, the newest first."""
     whose = holder(shop, person, pool)
     owner = whose.owner
-    grants = _grants(shop, AccountTable.owner_kind == owner.kind.value, AccountTable.owner_ref == owner.ref)
+    with shop.database.read() as connection:
+        grants = listed_of(connection, owner, shop.clock())
     click.echo(whose.title)
     if not grants:
         click.echo("No grants. A default quota, if there is one, is given at the first start of each period.")
@@ -178,7 +159,7 @@ def change(
     click.echo("\n".join(_changed(shop, _one(shop, wanted), successor)))
 
 
-def _check_change(before: _Grant, amount: int, end: datetime, now: datetime) -> None:
+def _check_change(before: ListedGrant, amount: int, end: datetime, now: datetime) -> None:
     """Refuse what is no change, or leaves a grant that nobody could use."""
     start = max(before.starts_at, now)
     if end <= start:
@@ -192,7 +173,7 @@ def _check_change(before: _Grant, amount: int, end: datetime, now: datetime) -> 
         )
 
 
-def _changed(shop: BookShop, before: _Grant, successor: str | None) -> Iterator[str]:
+def _changed(shop: BookShop, before: ListedGrant, successor: str | None) -> Iterator[str]:
     """What became of a grant that was changed."""
     yield f"Grant {before.id}: ended at {when(before.revoked_at)}. It paid {unit_hours(before.charged)} unit-hours."
     if successor is None:
@@ -229,7 +210,7 @@ def revoke(shop: BookShop, grant_id: str, reason: str) -> None:
 
 def _give(
     shop: BookShop, key: str, whose: Holder, amount: int, starts_at: datetime, ends_at: datetime, reason: str
-) -> _Grant:
+) -> ListedGrant:
     with _outage(key):
         grant_id = shop.ledger.grant(
             key=stored(key), owner=whose.owner, amount=amount, starts_at=starts_at, ends_at=ends_at,
@@ -260,7 +241,7 @@ def _end(start: datetime, ends_at: datetime | None, months: int | None, now: dat
         raise click.UsageError(str(error)) from error
 
 
-def _one(shop: BookShop, grant_id: str) -> _Grant:
+def _one(shop: BookShop, grant_id: str) -> ListedGrant:
     known = _grants(shop, GrantTable.id == grant_id)
     if not known:
         raise _no_grant(grant_id)
@@ -273,52 +254,8 @@ def _no_grant(grant_id: str) -> click.ClickException:
     )
 
 
-def _grants(shop: BookShop, *conditions: Any) -> list[_Grant]:
+def _grants(shop: BookShop, *conditions: Any) -> list[ListedGrant]:
     """The grants of the books for which the conditions hold, the newest first."""
     now = shop.clock()
     with shop.database.read() as connection:
-        return [_grant(row, now) for row in connection.execute(_all_grants().where(*conditions))]
-
-
-def _all_grants() -> Select[Any]:
-    follower = GrantTable.__table__.alias()
-    followed = select(follower.c.id).where(follower.c.follows == GrantTable.id).exists()
-    return (
-        select(
-            GrantTable.__table__,
-            AccountTable.owner_kind,
-            AccountTable.owner_ref,
-            GrantBalanceTable.charged,
-            GrantBalanceTable.lapsed,
-            followed.label("followed"),
-        )
-        .join_from(GrantTable, AccountTable, AccountTable.id == GrantTable.account_id)
-        .outerjoin(GrantBalanceTable, GrantBalanceTable.grant_id == GrantTable.id)
-        .where(AccountTable.unit == UNIT)
-        .order_by(GrantTable.created_at.desc(), GrantTable.id.desc())
-    )
-
-
-def _grant(row: Row[Any], now: datetime) -> _Grant:
-    left = row.amount - (row.charged or 0) - (row.lapsed or 0)
-    if row.revoked_at is not None:
-        state = "changed" if row.followed else "revoked"
-    elif row.ends_at <= now:
-        state = "ended"
-    elif row.starts_at > now:
-        state = "waiting"
-    else:
-        state = "active" if left else "used up"
-    return _Grant(
-        id=row.id,
-        owner=Owner(OwnerKind(row.owner_kind), row.owner_ref),
-        amount=row.amount,
-        charged=row.charged or 0,
-        left=0 if state in ("changed", "revoked", "ended") else left,
-        starts_at=row.starts_at,
-        ends_at=row.ends_at,
-        revoked_at=row.revoked_at,
-        state=state,
-        reason=row.reason,
-        is_default=row.key.startswith(DEFAULT_KEY),
-    )
+        return listed(connection, now, *conditions)

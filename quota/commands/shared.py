@@ -1,6 +1,5 @@
 """What the commands about the books share: whose account, amounts in unit-hours, moments for programs."""
 
-from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 
 import click
 
+from federation.clock import months_later
 from federation.commands import Shop, find_person, person_title, plain, when
 from federation.i18n import decimal
 from federation.persons import Person
@@ -142,7 +142,7 @@ def end_of_grant(start: datetime, ends_at: datetime | None, months: int | None, 
     ValueError
         If that is no end.
     """
-    end = ends_at or _months_later(start, months or DEFAULT_MONTHS)
+    end = ends_at or _after_months(start, months or DEFAULT_MONTHS)
     if end <= start:
         raise ValueError(f"The grant would end at {when(end)}, and that is not after its start, {when(start)}.")
     if end <= now:
@@ -150,11 +150,9 @@ def end_of_grant(start: datetime, ends_at: datetime | None, months: int | None, 
     return end
 
 
-def _months_later(start: datetime, months: int) -> datetime:
-    """The same day of a later month, or that month's last day."""
-    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+def _after_months(start: datetime, months: int) -> datetime:
     try:
-        return start.replace(year=year, month=month + 1, day=min(start.day, monthrange(year, month + 1)[1]))
+        return months_later(start, months)
     except ValueError as error:
         raise ValueError(f"{months} months from {when(start)} are beyond the calendar.") from error
 

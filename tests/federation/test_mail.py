@@ -88,7 +88,7 @@ def test_what_is_due_is_sent_once(post: Post, mailbox: Mailbox) -> None:
     for part in (text, html):
         assert "Hello Ana," in part
         assert "500 unit-hours" in part
-        assert "https://hub.example.org/hub/access" in part
+        assert "https://hub.example.org/services/desk/requests/" in part
         assert "help@example.org" in part
     assert post.rows()[0].sent_at == post.clock()
 

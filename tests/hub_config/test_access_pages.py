@@ -122,7 +122,7 @@ def test_requests_are_told_with_how_far_they_are_and_what_was_written(house: Hou
     wish = asked(NOW + timedelta(days=365), 500)
     act = house.requests.act
     draft = house.requests.open(user, person_id=who.id, kind=Kind.QUOTA, asked=wish)
-    assert view(house, who).requests == []
+    assert [shown.how_far for shown in view(house, who).requests] == ["not sent yet"]
     act(draft.id, Event.SUBMIT, user)
     act(draft.id, Event.CLAIM, ben, Given(no_conflict=True))
     act(draft.id, Event.ASK, ben, Given(text="Which <data>?"))

@@ -92,7 +92,8 @@ def test_jupyterhub_knows_every_name_and_takes_every_value(c: Config) -> None:
 
 def test_services_may_do_just_what_they_need(c: Config, settings: Settings) -> None:
     scopes = ["list:users", "read:servers", "delete:servers", "start:servers", "custom:nbfed:refresh"]
-    assert [(role["name"], role["scopes"], role["services"]) for role in c.JupyterHub.load_roles] == [
+    assert [(role["name"], role["scopes"], role.get("services")) for role in c.JupyterHub.load_roles] == [
+        ("user", ["self", "access:services!service=desk"], None),
         ("worker", scopes, ["worker"]),
         ("prometheus", ["read:metrics"], ["prometheus"]),
         ("operator", ["delete:users"], ["operator"]),
@@ -101,7 +102,12 @@ def test_services_may_do_just_what_they_need(c: Config, settings: Settings) -> N
     assert c.JupyterHub.services == [
         {"name": name, "api_token": settings.state.secret(f"{name}_token")}
         for name in ("worker", "prometheus", "operator")
-    ]
+    ] + [
+        {
+            "name": "desk", "api_token": settings.state.secret("desk_token"), "oauth_no_confirm": True, "display": False,
+            "url": f"http://127.0.0.1:{settings.yaml.listen.desk_port}",
+        }
+    ]  # fmt: skip
 
 
 def test_nobody_is_an_administrator(c: Config) -> None:

@@ -23,13 +23,12 @@ from federation.ids import new_id
 from federation.persons import Facts, Person, remember
 from federation.state import StateFolder
 from federation.terms import accept
-from hub_config.pages import TEMPLATES_FOLDER, _for_templates, configure_pages, duration
+from hub_config.look import TEMPLATES_FOLDER
+from hub_config.pages import _for_templates, configure_pages, duration
 from hub_config.pages.access import AccessView, FlavourView, SiteView, TierView, Wanted
 from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.form_view import BatchChoices, Choice, StartForm
-from hub_config.pages.handlers import StyleHandler
 from hub_config.pages.language import own_page
-from hub_config.pages.request_view import RequestView
 from hub_config.pages.terms import Notices, TermsView, TermsViews, as_html
 from hub_config.pages.views import (
     EndedView,
@@ -52,6 +51,8 @@ from spawners.paying import owner_of
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState, SessionTable
 from tests.hub_config.conftest import MakeHouse
+from vetting.desk.own import OwnSummary
+from vetting.transitions import State
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 HOME = "/hub/home"
@@ -76,6 +77,7 @@ MEMBER = Facts(
         pytest.param("/hub/home#quota", id="fragment"),
         pytest.param("/hub/spawn/ana%40example.org", id="encoded"),
         pytest.param("/hub/spawn/inês", id="letters"),
+        pytest.param("/services/desk/ask?kind=quota", id="access-desk"),
     ],
 )
 def test_a_page_of_the_hub_is_gone_back_to(target: str) -> None:
@@ -602,9 +604,10 @@ ACCESS_VIEW = AccessView(
     ],
     terms_accepted_at=NOW,
     requests=[
-        RequestView(reference="ABCD2345", about="500 unit-hours", how_far="suspended", since=NOW, ends_at=NOW,
-                    words="A look at the load."),
-        RequestView(reference="EFGH2345", about="the tier T2", how_far="withdrawn", since=NOW, ends_at=None, words=""),
+        OwnSummary(id="019ab1", state=State.SUSPENDED, reference="ABCD2345", about="500 unit-hours", how_far="suspended",
+                   since=NOW, ends_at=NOW, words="A look at the load."),
+        OwnSummary(id="019ab2", state=State.WITHDRAWN, reference="EFGH2345", about="the tier T2", how_far="withdrawn",
+                   since=NOW, ends_at=None, words=""),
     ],
 )  # fmt: skip
 NOTHING_VIEW = replace(
@@ -646,7 +649,6 @@ SPAWN = {"for_user": USER, "auth_state": None, "spawner_options_form": "", "spaw
 @pytest.fixture
 def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
     """Jinja as JupyterHub sets it up for our templates, except that a name that is not there is an error."""
-    StyleHandler.load()
     hubs_own = Path(DATA_FILES_PATH) / "templates"
     made = Environment(
         loader=ChoiceLoader(
@@ -669,7 +671,7 @@ def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
     return made
 
 
-ASKED = {"provider": "Check-in", "about": "quota-held", "asked": "GPU – Here"}
+ASKED = {"provider": "Check-in", "about": "quota-held", "asked": "GPU – Here", "desk_ask": "/services/desk/ask"}
 READ = {"view": TERMS_VIEW, "back": "/hub/home", "is_other_version": False}
 PAGES = [
     pytest.param("home.html", {"view": HOME_VIEW, "form": FORM, "error_html": ""}, id="home"),
@@ -856,7 +858,11 @@ def test_what_others_wrote_is_no_markup(templates: Environment) -> None:
     }
     evil_request = replace(ACCESS_VIEW.requests[0], about=EVIL, words=EVIL, reference=EVIL)
     asking = templates.get_template("access.html").render(
-        view=replace(ACCESS_VIEW, **said, **heard, requests=[evil_request]), provider=EVIL, about=EVIL, asked=EVIL
+        view=replace(ACCESS_VIEW, **said, **heard, requests=[evil_request]),
+        provider=EVIL,
+        about=EVIL,
+        asked=EVIL,
+        desk_ask="/services/desk/ask",
     )
     spawning = templates.get_template("spawn.html").render(**{**SPAWN, "error_message": EVIL})
     choosing = templates.get_template("login.html").render(providers=[replace(CHOICE, title=EVIL, away=True)])

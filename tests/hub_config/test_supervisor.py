@@ -156,13 +156,14 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         text = DEMO_FILE.read_text()
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
-        public, api, hub, worker, sign_in = self.ports = [s.getsockname()[1] for s in sockets]
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
+        public, api, hub, worker, sign_in, desk = self.ports = [s.getsockname()[1] for s in sockets]
         for s in sockets:
             s.close()
         text = text.replace("127.0.0.1:8000", f"127.0.0.1:{public}")
         text += (
-            f"\nlisten: {{proxy_api_port: {api}, hub_port: {hub}, worker_port: {worker}, sign_in_port: {sign_in}}}\n"
+            f"\nlisten: {{proxy_api_port: {api}, hub_port: {hub}, worker_port: {worker}, sign_in_port: {sign_in}, "
+            f"desk_port: {desk}}}\n"
         )
         file = folder / "federation.yaml"
         file.write_text(text)
@@ -383,6 +384,7 @@ def test_nothing_is_started_while_a_port_is_busy(house: House) -> None:
         (2, "listen.hub_port"),
         (3, "listen.worker_port"),
         (4, "listen.sign_in_port"),
+        (5, "listen.desk_port"),
     ],
 )
 def test_a_busy_port_is_told_with_its_setting(house: House, index: int, setting: str) -> None:
@@ -427,8 +429,9 @@ def test_the_gateway_is_a_child_where_there_are_batch_sites(house: House) -> Non
 def test_the_children_of_the_demo(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBFED_ENVIRONMENTS", "/somewhere")
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of another hub")
-    proxy, sign_in, hub, worker = children(house.settings)
-    assert [c.name for c in (proxy, sign_in, hub, worker)] == ["proxy", "sign-in", "hub", "worker"]
+    proxy, sign_in, desk, hub, worker = found = children(house.settings)
+    assert [c.name for c in found] == ["proxy", "sign-in", "desk", "hub", "worker"]
+    assert desk.argv == [sys.executable, "-m", "hub_config.cli", "desk"]
     assert sign_in.argv == [sys.executable, "-m", "hub_config.cli", "demo-sign-in"]
     assert hub.argv[:3] == [sys.executable, "-m", "jupyterhub"]
     assert worker.argv == [sys.executable, "-m", "hub_config.cli", "worker"]

@@ -143,7 +143,7 @@ def test_someone_without_access_is_told_what_is_missing(small_service: tuple[Ser
     assert answer.status_code == 403
     assert "urn:mace:example.org:group:demo" in answer.json()["message"]
     asked = newcomer.client.get(service.base_url + "hub/ask?about=not-eligible")
-    assert "no access desk yet" in asked.text
+    assert "/services/desk/ask?about=not-eligible" in asked.text
     assert "urn:mace:example.org:group:demo" in asked.text
 
 

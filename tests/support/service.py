@@ -42,9 +42,11 @@ def free_ports(count: int) -> list[int]:
 def demo_yaml(**changes: Any) -> dict[str, Any]:
     """The demo's federation.yaml with free ports; `changes` replace keys of its sections."""
     content: dict[str, Any] = yaml.safe_load(DEMO_FILE.read_text())
-    public, api, hub, worker, sign_in = free_ports(5)
+    public, api, hub, worker, desk, sign_in = free_ports(6)
     content["federation"]["base_url"] = f"http://127.0.0.1:{public}"
-    content["listen"] = {"proxy_api_port": api, "hub_port": hub, "worker_port": worker, "sign_in_port": sign_in}
+    content["listen"] = {
+        "proxy_api_port": api, "hub_port": hub, "worker_port": worker, "desk_port": desk, "sign_in_port": sign_in,
+    }  # fmt: skip
     content["worker"] = {"interval_seconds": 1}
     files = content["federation"]["terms"]["files"]
     files.update({language: str(DEMO_FILE.parent / file) for language, file in files.items()})
@@ -146,7 +148,7 @@ class Service:
     def child(self, name: str) -> psutil.Process:
         """The process that the supervisor keeps under this name."""
         # Names of files, or whole words: folders may have these names, too.
-        mark = {"hub": "jupyterhub_config.py", "worker": "worker", "proxy": "configurable-http-proxy",
+        mark = {"hub": "jupyterhub_config.py", "worker": "worker", "desk": "desk", "proxy": "configurable-http-proxy",
                 "sign-in": "demo-sign-in"}[name]  # fmt: skip
         for process in psutil.Process(self.pid).children():
             with contextlib.suppress(psutil.Error):

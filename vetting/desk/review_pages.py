@@ -1,0 +1,94 @@
+"""The queue, and one request with all that belongs to it, for those who decide."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter
+from starlette.requests import Request as HttpRequest
+from starlette.responses import RedirectResponse, Response
+
+from federation.errors import Failure
+from vetting.asking import DenialCode, Given, Kind
+from vetting.desk.deciding import DecisionForm, decision_form, read_given, typed_decision
+from vetting.desk.dossier import dossier_of
+from vetting.desk.gate import SentForm, TheDesk, open_to
+from vetting.desk.pages import render
+from vetting.desk.parts import PREFIX, Desk
+from vetting.desk.queue import WAITING, queue_of
+from vetting.desk.rights import Right
+from vetting.desk.visitors import Visitor
+from vetting.transitions import Event, State
+
+__all__ = ["router"]
+
+_SEE_OTHER = 303
+_MOST_OFFSET = 1_000_000
+
+router = APIRouter()
+Reader = Annotated[Visitor, open_to(Right.SEE_REQUESTS)]
+Reviewer = Annotated[Visitor, open_to(Right.DECIDE)]
+
+
+class ReviewEvent(StrEnum):
+    """What a reviewer may let happen to a request, as addresses name it."""
+
+    CLAIM = "claim"
+    UNCLAIM = "unclaim"
+    ASK = "ask"
+    APPROVE = "approve"
+    DENY = "deny"
+    REDUCE = "reduce"
+    SUSPEND = "suspend"
+    RESTORE = "restore"
+
+
+_NEED_A_CLAIM = (ReviewEvent.ASK, ReviewEvent.APPROVE, ReviewEvent.DENY)
+
+
+@router.get("/queue")
+def queue(
+    request: HttpRequest, desk: TheDesk, visitor: Reader, state: str = "", kind: str = "", offset: int = 0
+) -> Response:
+    """What waits, or what is in one state."""
+    chosen_state = next((one for one in State if one.value == state), None)
+    chosen_kind = next((one for one in Kind if one.value == kind), None)
+    found = queue_of(
+        desk, visitor, state=chosen_state, kind=chosen_kind, offset=min(max(0, offset), _MOST_OFFSET)
+    )  # fmt: skip
+    return render(
+        request, visitor, "queue.html", queue=found, state=chosen_state, kind=chosen_kind, states=State, kinds=Kind,
+        waiting=WAITING,
+    )  # fmt: skip
+
+
+@router.get("/review/{request_id}")
+def one(request: HttpRequest, desk: TheDesk, visitor: Reader, request_id: str) -> Response:
+    """One request in full."""
+    return _one(request, desk, visitor, request_id)
+
+
+@router.post("/review/{request_id}/{event}")
+def decide(
+    request: HttpRequest, desk: TheDesk, visitor: Reviewer, sent: SentForm, request_id: str, event: ReviewEvent
+) -> Response:
+    """Let something happen to it. Who decides about a request that nobody has takes it first."""
+    before = desk.requests.get(request_id, visitor.actor)
+    try:
+        given = read_given(before, Event(event.value), sent)
+        if event in _NEED_A_CLAIM and before.state is State.SUBMITTED:
+            desk.requests.act(request_id, Event.CLAIM, visitor.actor, Given(no_conflict=given.no_conflict))
+        desk.requests.act(request_id, Event(event.value), visitor.actor, given)
+    except Failure as failure:
+        return _one(request, desk, visitor, request_id, failure=failure, form=typed_decision(sent))
+    return RedirectResponse(f"{PREFIX}review/{request_id}", _SEE_OTHER)
+
+
+def _one(
+    request: HttpRequest, desk: Desk, visitor: Visitor, request_id: str, *, failure: Failure | None = None,
+    form: DecisionForm | None = None,
+) -> Response:  # fmt: skip
+    dossier = dossier_of(desk, visitor, request_id)
+    return render(
+        request, visitor, "review.html", failure=failure, dossier=dossier, form=form or decision_form(dossier.request),
+        offer=desk.offer, codes=DenialCode, Event=Event, State=State,
+    )  # fmt: skip
