@@ -27,7 +27,7 @@ from federation.errors import Failure
 from federation.letters import Frame
 from federation.mail_commands import mail
 from federation.persons import Person
-from federation.settings import BatchSite, Flavour
+from federation.settings import BatchSite, Flavour, Site
 from federation.worker_pages import application, serving
 from hub_config import gateway_wiring
 from hub_config.person_commands import person
@@ -154,6 +154,10 @@ class Installation:
     @property
     def site_names(self) -> Collection[str]:
         return list(self.settings.yaml.sites)
+
+    @property
+    def sites(self) -> Mapping[str, Site]:
+        return self.settings.yaml.sites
 
     @property
     def tiers(self) -> Mapping[str, Tier]:

@@ -33,11 +33,12 @@ from spawners.paying import caps_on_all, caps_on_person, gauges_of, owner_of, po
 from spawners.sessions import Server
 from vetting.eligibility import Eligibility, derive
 from vetting.mappings import mappings
-from vetting.placement import Option, Wish, choose, places
+from vetting.placement import Option, SiteState, Wish, choose, places
 from vetting.recorded import MappingState, Recorded
 from vetting.records import recorded_of
 from vetting.resources import longest_minutes
 from vetting.settings import Tier
+from vetting.sites import site_states
 
 __all__ = ["Admission", "Policy", "Times"]
 
@@ -199,8 +200,20 @@ class Admission:
             sites=policy.sites,
             kinds=self._kinds,
             now=self._clock(),
+            states=self.site_states(),
             away={**self.closed(), **(away or {})},
         )
+
+    def site_states(self) -> dict[str, SiteState]:
+        """What is recorded of each site: how far it is on its way, and when it is away.
+
+        Raises
+        ------
+        federation.database.DatabaseUnavailable
+            If it cannot be read.
+        """
+        with self._database.read() as connection:
+            return site_states(connection, self.policy.sites, self._clock())
 
     def account_at(self, person: Person, site: str) -> str | None:
         """The account at a site that the site accepted for a person.

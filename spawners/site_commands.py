@@ -11,6 +11,7 @@ from federation.settings import BatchSite, Flavour
 from spawners.gate_file import DIALECTS
 from spawners.gateway.ca import CertificateAuthority
 from spawners.site_files import SiteFile, gate, site_files
+from vetting.site_commands import site
 
 __all__ = ["SiteShop", "site"]
 
@@ -26,11 +27,6 @@ class SiteShop(Protocol):
 
     @property
     def flavours(self) -> Mapping[str, Flavour]: ...
-
-
-@click.group()
-def site() -> None:
-    """Batch sites: what to install there."""
 
 
 @site.command("init")

@@ -28,7 +28,7 @@ from vetting.errors import (
 from vetting.missing import describe_all
 from vetting.resources import Resources, why_not
 
-__all__ = ["Certification", "Downtime", "Option", "SiteState", "Wish", "choose", "places"]
+__all__ = ["Certification", "Downtime", "Option", "SiteState", "Wish", "choose", "not_open", "places"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +168,17 @@ def choose(options: list[Option], wish: Wish) -> str:
     raise Failure(NO_PLACE, {"flavour": titles["flavour"], "environment": titles["environment"]})
 
 
+def not_open(state: SiteState, title: str, now: datetime) -> Failure | None:
+    """Why a site takes nothing just now, by what is recorded of it; None if it does."""
+    if state.certification is not Certification.CERTIFIED:
+        return Failure(SITE_NOT_OPEN, {"site": title})
+    until = state.down_until(now)
+    if until is None:
+        return None
+    seconds = ceil((until - now).total_seconds())
+    return Failure(SITE_DOWNTIME, {"site": title, "until": moment(until)}, retry_after_seconds=seconds)
+
+
 def _asked_there(asked: _Asked, site: str, *, holds: bool) -> tuple[Check, ...]:
     """What the flavour's tier and the site itself ask, as far as it holds or does not."""
     eligibility, tier = asked.eligibility, asked.flavour.tier
@@ -208,13 +219,7 @@ def _not_here(asked: _Asked, name: str, site: Site, state: SiteState) -> Failure
     missing = _asked_there(asked, name, holds=False)
     if missing or not asked.eligibility.reaches(asked.flavour.tier, name):
         return Failure(SITE_ASKS_MORE, {"site": title, "missing": describe_all(missing)})
-    if state.certification is not Certification.CERTIFIED:
-        return Failure(SITE_NOT_OPEN, {"site": title})
-    until = state.down_until(asked.now)
-    if until is not None:
-        seconds = ceil((until - asked.now).total_seconds())
-        return Failure(SITE_DOWNTIME, {"site": title, "until": moment(until)}, retry_after_seconds=seconds)
-    return asked.away.get(name)
+    return not_open(state, title, asked.now) or asked.away.get(name)
 
 
 def _is_of_a_site(check: Check) -> bool:

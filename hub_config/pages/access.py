@@ -25,7 +25,7 @@ from vetting import assurance
 from vetting.eligibility import Check, Eligibility
 from vetting.errors import ACCESS_SUSPENDED, FLAVOUR_NOT_AT_SITE, TERMS_NOT_ACCEPTED
 from vetting.missing import describe
-from vetting.placement import Option, Wish, places
+from vetting.placement import Option, SiteState, Wish, places
 from vetting.recorded import MappingState, Recorded
 from vetting.roles import Roles, roles_of
 
@@ -135,6 +135,7 @@ class AccessViews:
         admission.give_default(person)
         eligibility = admission.eligibility(person)
         recorded, terms = admission.recorded(person)
+        states = admission.site_states()
         quota, pools, accounts = self._views.quota(person, now)
         facts, roles = person.facts, house.settings.yaml.identity.roles
         return AccessView(
@@ -157,7 +158,7 @@ class AccessViews:
             quota=quota,
             pools=pools,
             tiers=[self._tier(name, eligibility) for name in policy.tiers],
-            sites=[self._site(name, person, eligibility, recorded, accounts) for name in policy.sites],
+            sites=[self._site(name, person, eligibility, recorded, accounts, states) for name in policy.sites],
             terms_accepted_at=next((a.at for a in recorded.acceptances if terms and a.version == terms.version), None),
             requests=request_views(house, person),
         )
@@ -196,6 +197,7 @@ class AccessViews:
         eligibility: Eligibility,
         recorded: Recorded,
         accounts: Mapping[Owner, Standing],
+        states: Mapping[str, SiteState],
     ) -> SiteView:
         site = self._house.admission.policy.sites[name]
         state = recorded.mappings.get(name)
@@ -205,7 +207,7 @@ class AccessViews:
             title=self._site_title(name),
             country=territories.get(site.country, site.country) if site.country else "",
             mapping=gettext(_MAPPINGS[state]) if state else "",
-            flavours=[self._flavour(flavour, name, person, eligibility, accounts) for flavour in site.flavours],
+            flavours=[self._flavour(each, name, person, eligibility, accounts, states) for each in site.flavours],
         )
 
     def _site_title(self, name: str) -> str:
@@ -213,9 +215,16 @@ class AccessViews:
         return in_language(site.title, name)
 
     def _flavour(
-        self, name: str, site: str, person: Person, eligibility: Eligibility, accounts: Mapping[Owner, Standing]
+        self,
+        name: str,
+        site: str,
+        person: Person,
+        eligibility: Eligibility,
+        accounts: Mapping[Owner, Standing],
+        states: Mapping[str, SiteState],
     ) -> FlavourView:
-        flavour, option = self._house.admission.policy.flavours[name], self._best(name, site, eligibility)
+        flavour = self._house.admission.policy.flavours[name]
+        option = self._best(name, site, eligibility, states)
         payer, no_payer = payer_of(self._house, person, name, accounts)
         why_not = option.why_not or no_payer
         weight = float(flavour.weight)
@@ -232,7 +241,7 @@ class AccessViews:
             code=why_not.problem.code if why_not else "",
         )
 
-    def _best(self, flavour: str, site: str, eligibility: Eligibility) -> Option:
+    def _best(self, flavour: str, site: str, eligibility: Eligibility, states: Mapping[str, SiteState]) -> Option:
         """Of all environments that a site could have, the one with which it is open, or which says most about why not."""
         house, policy = self._house, self._house.admission.policy
         options = [
@@ -246,6 +255,7 @@ class AccessViews:
                 sites=policy.sites,
                 kinds={policy.sites[attached].kind for attached in house.backends},
                 now=house.clock(),
+                states=states,
             )
         ]
         return min(options, key=_says_least)

@@ -15,7 +15,7 @@ from quota.owners import Owner
 from quota.statement import Standing
 from spawners.options import ANY_SITE
 from vetting.eligibility import Eligibility
-from vetting.placement import Wish, places
+from vetting.placement import Wish, not_open, places
 from vetting.resources import longest_minutes
 
 __all__ = ["BatchChoices", "Choice", "StartForm", "payer_of", "size_of", "start_form"]
@@ -93,7 +93,7 @@ def start_form(house: House, person: Person, accounts: Mapping[Owner, Standing],
         for name, e in policy.environments.items()
         if any(getattr(e, policy.sites[site].kind) is not None for site in house.backends)
     ]
-    away = admission.closed()
+    away = _away(house)
     flavours = [_choice(house, name, person, accounts, eligibility, environments, away) for name in policy.flavours]
     sites = [
         Choice(
@@ -114,6 +114,15 @@ def start_form(house: House, person: Person, accounts: Mapping[Owner, Standing],
         may_name=default is None or default.sessions is None or default.sessions > 1,
         batch=_batch_choices(house, typed),
     )
+
+
+def _away(house: House) -> dict[str, Failure]:
+    """The sites that take nothing just now, and why: by what is recorded of them, else by what their backend says."""
+    admission = house.admission
+    titles = {name: in_language(site.title, name) for name, site in admission.policy.sites.items()}
+    states = admission.site_states()
+    recorded = {name: not_open(state, titles[name], house.clock()) for name, state in states.items()}
+    return {**admission.closed(), **{name: why for name, why in recorded.items() if why is not None}}
 
 
 def _batch_choices(house: House, typed: Mapping[str, str]) -> BatchChoices | None:

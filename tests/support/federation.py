@@ -21,6 +21,7 @@ from spawners.site_files import ROBOT
 from tests.support.gate import Gate
 from tests.support.person import Person
 from tests.support.service import Service, running_service
+from tests.support.sites import certify
 from tests.support.slurm import SlurmSite
 from tests.support.sshd import NODES, SshSite, free_port, running_sshd
 from vetting import mappings
@@ -181,5 +182,6 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
         made = Federation(service, slurm, gates, sshd)
         stack.callback(made.close)
         service.start()
+        certify(service.house, *slurm)
         made.start_gateway()
         yield made
