@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -44,6 +44,8 @@ from spawners.commands import lab_wheel, sessions
 from spawners.gateway.ca import CertificateAuthority
 from spawners.gateway.ca_commands import ca
 from spawners.gateway.commands import gateway
+from spawners.gateway.conformance import SiteCheck
+from spawners.gateway.conformance_job import ProbeJob
 from spawners.gateway.credentials import Credentials
 from spawners.gateway.link import Link
 from spawners.quota_commands import quota
@@ -158,6 +160,20 @@ class Installation:
     @property
     def sites(self) -> Mapping[str, Site]:
         return self.settings.yaml.sites
+
+    def site_check(self, name: str, folder: Path) -> SiteCheck:
+        from hub_config import check_wiring
+
+        return check_wiring.site_check(self.settings, name, folder)
+
+    def probe_jobs(
+        self, name: str, account: str, *, environments: Sequence[str], wait_seconds: float, say: Callable[[str], None]
+    ) -> list[ProbeJob]:
+        from hub_config import check_wiring
+
+        return check_wiring.probe_jobs(
+            self.settings, name, account, environments=environments, wait_seconds=wait_seconds, say=say
+        )
 
     @property
     def tiers(self) -> Mapping[str, Tier]:

@@ -5,6 +5,7 @@ other, each under its own heading, with all its comments. Nothing is rewritten: 
 """
 
 import ast
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from spawners.gate.dialect import Dialect
 from spawners.gate.gridengine import GridEngine
 from spawners.gate.pbs import Pbs
 from spawners.gate.slurm import Slurm
+from spawners.gate.verbs import VERSION
 
-__all__ = ["DIALECTS", "assemble"]
+__all__ = ["DIALECTS", "assemble", "version"]
 
 _SOURCE = Path(__file__).parent / "gate"
 _PACKAGE = "spawners.gate"
@@ -59,6 +61,12 @@ def assemble(dialect: str, title: str) -> str:
     head = _HEAD.format(title=title, dialect=dialect, about=f"What it promises:\n\n{about}", imports="\n".join(imports))
     parts = [_part(name, sources[name], trees[name]) for name in sources]
     return head + "".join(parts) + f'\n\nif __name__ == "__main__":\n    sys.exit(serve({spoken.__name__}))\n'
+
+
+def version(program: str) -> str:
+    """The `gate_version` that this program answers, whatever its first line names as its Python."""
+    rest = program.partition("\n")[2]
+    return f"{VERSION}-{hashlib.sha256(rest.encode()).hexdigest()[:12]}"
 
 
 def _outside(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:

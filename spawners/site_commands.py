@@ -1,4 +1,7 @@
-"""Batch sites on the command line: `nbfed site init` and `nbfed site gate` make what a site's administrator installs."""
+"""Batch sites on the command line: `nbfed site init` and `nbfed site gate` make what a site's administrator installs.
+
+They stand beside the commands about the life of sites (`vetting.site_commands`) and their check.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +11,7 @@ import click
 
 from federation.commands import plain
 from federation.settings import BatchSite, Flavour
+from spawners.check_commands import check
 from spawners.gate_file import DIALECTS
 from spawners.gateway.ca import CertificateAuthority
 from spawners.site_files import SiteFile, gate, site_files
@@ -27,6 +31,9 @@ class SiteShop(Protocol):
 
     @property
     def flavours(self) -> Mapping[str, Flavour]: ...
+
+
+site.add_command(check)
 
 
 @site.command("init")
