@@ -24,7 +24,7 @@ __all__ = ["probe_jobs", "site_check"]
 _PROBE = LAUNCHER.with_name("site_probe.py")
 _SMALLEST = Resources(cores=1, memory_gib=1, gpus=0)
 _MORE_MINUTES = 5
-"""The job's walltime beyond the wait: it ends by itself if the check is killed."""
+"""How long the job of a check that was killed goes on: then it ends by itself."""
 
 
 def site_check(settings: Settings, name: str, folder: Path) -> SiteCheck:
@@ -84,7 +84,7 @@ def _probe_job(
     """Its script is made by what makes those of sessions: the site's own template, traits and environment."""
     site = _batch_site(settings, name)
     flavour = settings.yaml.flavours[site.flavours[0]]
-    wanted = wanted_of(shape(_SMALLEST, flavour, site), minutes=_MORE_MINUTES + int(wait_seconds // 60))
+    wanted = wanted_of(shape(_SMALLEST, flavour, site), minutes=2 * _MORE_MINUTES)
     child = child_class(site.dialect)(
         config=Config(),
         user=SimpleNamespace(name="site-check"),
@@ -96,7 +96,7 @@ def _probe_job(
     hub_url = gateway_wiring.reverse(settings, site).url
 
     def script(attempt: str) -> str:
-        start = Start(attempt=attempt, exchange_url=f"{hub_url}/hub/api", patience_seconds=0)
+        start = Start(attempt=attempt, exchange_url=f"{hub_url}/hub/api", patience_seconds=_MORE_MINUTES * 60)
         return child.script_of(start, wanted, _PROBE)
 
     return ProbeJob(

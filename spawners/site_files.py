@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from federation.settings import BatchSite, Flavour, in_language
+from federation.settings import BatchSite, Flavour
 from spawners.gate_file import assemble
 from spawners.gateway.link import principal
 from spawners.gateway.protocol import Limits
@@ -34,7 +34,7 @@ class SiteFile:
 
 def gate(name: str, site: BatchSite) -> str:
     """The gate of this site, a Python program. Raises KeyError if there is no gate for its scheduler."""
-    return assemble(site.dialect, in_language(site.title, name))
+    return assemble(site.dialect, name)
 
 
 def site_files(

@@ -4,8 +4,8 @@
 
 It is copied to the nodes beside the launcher, whose ways it goes: the same options, the same ports, the same
 `session.json`. Nothing is exchanged, and no session begins: whoever reaches the port reads one JSON object, which says
-whether this node reaches the hub, and which versions its Python has. It ends when the job is cancelled, or its walltime
-is over. Python 3.8 or newer, the standard library alone.
+whether this node reaches the hub, and which versions its Python has. It ends when the job is cancelled, or after its
+patience. Python 3.8 or newer, the standard library alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> None:
     node, port = options.node or options.host, listener.getsockname()[1]
     proof = launcher.address_proof(secret, node, port)
     launcher.write_json(folder, "session.json", {"node": node, "port": port, "proof": proof})
-    tell(listener, json.dumps(found).encode())
+    tell(listener, json.dumps(found).encode(), options.patience)
 
 
 def hub(client: Any, url: str) -> dict[str, str]:
@@ -65,12 +66,16 @@ def version(package: str) -> str | None:
         return None
 
 
-def tell(listener: socket.socket, body: bytes) -> None:
-    """Answer everybody who connects, one after the other, until this process is ended."""
+def tell(listener: socket.socket, body: bytes, seconds: float) -> None:
+    """Answer everybody who connects, one after the other, for so long."""
     head = b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-    listener.setblocking(True)
-    while True:
-        connection, _ = listener.accept()
+    over_at = time.monotonic() + seconds
+    while time.monotonic() < over_at:
+        listener.settimeout(max(0.1, over_at - time.monotonic()))
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            continue
         with connection:
             try:
                 connection.settimeout(READER_SECONDS)

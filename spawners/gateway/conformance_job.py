@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from federation.checks import Check
-from federation.ids import new_id
+from federation.ids import new_check_id
 from federation.nodes import expanded
 from federation.settings import port_range
 from spawners.backends.batch_script import BadScript
@@ -76,7 +76,7 @@ class ProbeJob:
     wait_seconds: float
     hub_version: str
     say: Callable[[str], None]
-    attempt: str = field(default_factory=new_id)
+    attempt: str = field(default_factory=new_check_id)
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     job: str = ""
     session: Session | None = None

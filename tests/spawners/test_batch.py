@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.database import Database
-from federation.ids import new_id
+from federation.ids import new_check_id, new_id
 from quota.answers import Denied
 from spawners.backends.base import Life
 from spawners.backends.batch import BatchJobs
@@ -24,7 +24,7 @@ from spawners.leases import reserved_minutes
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from spawners.upkeep import Decision
-from tests.support.batch import SECRET, Place, batch_place, map_to
+from tests.support.batch import SECRET, WANTED, Place, batch_place, map_to
 from tests.support.books import MINUTE, START, discrepancies, units
 from tests.support.fakes import HUB
 from vetting.mappings import Event
@@ -421,3 +421,11 @@ def _history(database: Database, steps: list[str]) -> None:
         assert hold.state in ("settled", "released")
         assert (hold.charged or 0) == units(ran)
         assert discrepancies(database) == []
+
+
+def test_the_job_of_a_check_is_nobody_s_session_and_no_stray(place: Place) -> None:
+    for attempt in (new_check_id(), new_id()):
+        place.jobs.gateway.submit(
+            "hpc", attempt=attempt, account="ana", secret=SECRET, script="#!/bin/bash\n", resources=WANTED
+        )
+    assert place.jobs.living() == [attempt]
