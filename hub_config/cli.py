@@ -318,6 +318,18 @@ def demo_sign_in() -> None:
     serve(load())
 
 
+@main.command("demo-hpc")
+def demo_hpc() -> None:
+    """The demonstration with two HPC sites on this machine, in this terminal until Ctrl-C. Debian, as root.
+
+    Each is a Slurm cluster of one node behind sshd on loopback. `make run HPC=1` runs it.
+    """
+    from hub_config.demo.hpc.run import demo_hpc as run
+
+    os.environ["NBFED_ENVIRONMENTS"] = str(environments_folder())
+    sys.exit(run(load(), click.echo))
+
+
 @main.group()
 def config() -> None:
     """federation.yaml: check it, describe it to editors."""

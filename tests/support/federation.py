@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.persons import find_by_user_name
+from hub_config.demo.hpc.site import site_settings
 from spawners.gateway.answers import GatewayError, SiteState
 from spawners.gateway.client import GatewayClient
 from spawners.site_files import ROBOT
@@ -138,17 +139,8 @@ class Federation:
 
 def _site(slurm: SlurmSite, sshd: SshSite, node: str) -> dict[str, Any]:
     """Its part of federation.yaml."""
-    return {
-        "kind": "batch", "title": f"HPC {slurm.name.title()}", "dialect": "slurm", "flavours": _FLAVOURS,
-        "nodes": [node], "ports": "20000-29999", "walltime_hours": 2, "partition": "notebooks",
-        "partitions": ["short"], "boot_seconds": 120,
-        "login": {
-            "host": "127.0.0.1", "port": sshd.port, "host_key_file": str(sshd.host_key_file), "user": sshd.user,
-            "gate": sshd.gate, "reverse_port": sshd.reverse_port,
-        },
-        # The names of these nodes are no hosts of this machine.
-        "batchspawner": {"req_prologue": f"export SLURMD_NODENAME={node}"},
-    }  # fmt: skip
+    own = site_settings(sshd, gate=sshd.gate, reverse_port=sshd.reverse_port, node=node, flavours=_FLAVOURS)
+    return {"title": f"HPC {slurm.name.title()}", **own}
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ class LoginNode:
         with (self.folder / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", sshd, "-D", "-e", "-f", self.folder / "sshd_config"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         until(self._listens, what=lambda: f"sshd listens\n{self.log()}")
 

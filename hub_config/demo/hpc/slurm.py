@@ -83,7 +83,7 @@ def why_not() -> str | None:
         return "Slurm needs root, to run jobs as their owners"
     missing = [program for program in _PROGRAMS if shutil.which(program, path=_PATH) is None]
     if missing:
-        return f"Slurm or OpenSSH is not installed ({', '.join(missing)}): `make setup-hpc` as root on Debian"
+        return f"Slurm or OpenSSH is not installed ({', '.join(missing)}): `make run HPC=1` as root on Debian installs them"
     return None
 
 
