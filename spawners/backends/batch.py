@@ -117,7 +117,8 @@ class BatchJobs:
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:
         """Cancel the job, and look for up to so long whether it is over: the scheduler itself asks politely first.
 
-        A job that cannot be named is not cancelled; without one there is nothing to end.
+        A job that cannot be named is not cancelled; without one there is nothing to end. A site that was not even asked is
+        not waited for.
         """
         deadline = time.monotonic() + patience_seconds
         try:
@@ -126,6 +127,8 @@ class BatchJobs:
                 self.gateway.cancel(self.site, name)
         except (GatewayError, DatabaseUnavailable) as error:
             _log.warning("attempt %s at site %s cannot be cancelled: %s", attempt, self.site, error)
+            if isinstance(error, GatewayError) and not error.sent:
+                return self.observe(attempt)
         seen = self.observe(attempt)
         while seen.life is not Life.ENDED and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)

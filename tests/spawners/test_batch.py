@@ -99,8 +99,10 @@ def test_who_cannot_be_asked_is_unknown_whatever_was_known_before(
 
 def test_a_gateway_that_is_gone_is_unknown_and_lists_nothing(place: Place, ana: Any, tmp_path: Any) -> None:
     jobs = BatchJobs("hpc", GatewayClient(tmp_path / "none.sock"), place.house.sessions, place.house.clock)
-    assert jobs.observe(place.submit(ana).attempt).life is Life.UNKNOWN
+    session = place.submit(ana)
+    assert jobs.observe(session.attempt).life is Life.UNKNOWN
     assert list(jobs.living()) == []
+    assert jobs.end(session.attempt, patience_seconds=3600).life is Life.UNKNOWN, "and is not waited for"
     assert jobs.end(new_id(), patience_seconds=0).life is Life.UNKNOWN
     closed = jobs.closed("HPC Andes")
     assert closed is not None

@@ -19,7 +19,7 @@ from pathlib import Path
 __all__ = ["COMPLETION_FILE", "HOMES", "SITES", "Cluster", "SiteBroken", "make_accounts", "until", "why_not"]
 
 SITES: Mapping[str, tuple[str, ...]] = {
-    name: tuple(f"nb{name}{number}" for number in range(1, 7)) for name in ("andes", "costa")
+    name: tuple(f"nb{name}{number}" for number in range(1, 9)) for name in ("andes", "costa")
 }
 """The sites and their accounts."""
 HOMES = Path("/var/lib/nbfed-batch-homes")
