@@ -45,7 +45,9 @@ def test_a_site_that_is_well_passes_with_a_job_and_nothing_is_left_of_it(federat
     site, account = federation.slurm["andes"], federation.slurm["andes"].accounts[2]
     code, states, said = check(federation, "--account", account)
     assert code == 0, said
-    assert states == dict.fromkeys([*SITE_STEPS, *(f"minimal: {step}" for step in JOB_STEPS)], "ok"), said
+    assert states == dict.fromkeys(
+        [*SITE_STEPS, *(f"{each}: {step}" for each in ("minimal", "stub") for step in JOB_STEPS)], "ok"
+    ), said
     job = re.search(r"job (\d+) of", said)
     assert job is not None
     assert site.job_state(job[1]) in ("CANCELLED", "COMPLETED", "")

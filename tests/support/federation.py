@@ -25,6 +25,7 @@ from tests.support.service import Service, running_service
 from tests.support.sites import certify
 from tests.support.slurm import SlurmSite
 from tests.support.sshd import NODES, SshSite, free_port, running_sshd
+from tests.support.stub_environment import make_stub_environment
 from vetting import mappings
 from vetting.mappings import Event
 
@@ -33,7 +34,7 @@ __all__ = ["Federation", "running_federation"]
 _READY_SECONDS = 60
 _END_SECONDS = 120
 _FLAVOURS = ["small"]
-_DEFAULT = {"amount_hours": 100, "period": "month", "sessions": 6, "flavours": ["small", "medium"]}
+_DEFAULT = {"amount_hours": 100, "period": "month", "sessions": 60, "flavours": ["small", "medium"]}
 
 
 @dataclass
@@ -154,6 +155,7 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stub = {"title": "Stub", "batch": {"path": str(make_stub_environment(folder / "stub"))}}
         gates, sshd = {}, {}
         for name, site in slurm.items():
             gates[name] = Gate(site, folder / name, partitions=["notebooks", "short"])
@@ -165,7 +167,11 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
         gateway = {"with_up": False, "forward_ports": f"{first}-{first + 50}"}
         service = stack.enter_context(
             running_service(
-                start=False, sites=sites, environments={"minimal": minimal}, defaults={"T1": _DEFAULT}, gateway=gateway
+                start=False,
+                sites=sites,
+                environments={"minimal": minimal, "stub": stub},
+                defaults={"T1": _DEFAULT},
+                gateway=gateway,
             )
         )
         service.nbfed("ca", "init")
