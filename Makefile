@@ -30,8 +30,8 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 .PHONY: run
-run: setup ## the whole service on this machine, with demo sign-in and local sessions
-	@exec $(BIN)/nbfed up
+run: setup $(if $(HPC),$(STAMPS)/slurm) ## the whole service on this machine; HPC=1: with two HPC sites (Debian, as root)
+	@exec $(BIN)/nbfed $(if $(HPC),demo-hpc,up)
 
 .PHONY: setup
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
@@ -126,7 +126,7 @@ ifeq ($(ROOT)$(DEBIAN),yesyes)
 endif
 	@touch $@
 
-# Batch sites of one node, for tests: as root only, because Slurm becomes the owners of jobs.
+# Batch sites of one node, for tests and for `make run HPC=1`: as root only, because Slurm becomes the owners of jobs.
 $(STAMPS)/slurm: $(STAMPS)/python
 ifeq ($(ROOT)$(DEBIAN),yesyes)
 	@command -v slurmctld slurmdbd mariadbd sshd sudo >/dev/null && [ -e /usr/lib/$$(uname -m)-linux-gnu/faketime ] || scripts/debian-slurm

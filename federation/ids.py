@@ -5,14 +5,26 @@ import hashlib
 
 import uuid_utils
 
-__all__ = ["new_id", "read_reference", "reference"]
+__all__ = ["is_check_id", "new_check_id", "new_id", "read_reference", "reference"]
 
+_VERSION_PLACE = 14
 _MISREAD = str.maketrans("018", "OIB")  # references have none of these digits
 
 
 def new_id() -> str:
     """A new UUIDv7 in its 36 character form."""
     return str(uuid_utils.uuid7())
+
+
+def new_check_id() -> str:
+    """An id for what goes the way of a session without being one. It says so itself: UUIDv8 (RFC 9562, section 5.8)."""
+    made = new_id()
+    return f"{made[:_VERSION_PLACE]}8{made[_VERSION_PLACE + 1 :]}"
+
+
+def is_check_id(identifier: str) -> bool:
+    """Whether it was made by `new_check_id`."""
+    return identifier[_VERSION_PLACE : _VERSION_PLACE + 1] == "8"
 
 
 def reference(identifier: str) -> str:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from federation.i18n import gettext
-from federation.settings import LocalSite
+from federation.settings import BatchSite, LocalSite, in_language
 from hub_config.demo.personas import PERSONAS
 from hub_config.settings import Settings, SettingsError
 from hub_config.wiring import environments_folder
@@ -20,8 +20,16 @@ def banner(settings: Settings) -> str:
     if settings.is_demo_sign_in:
         lines += ["", "Demonstration sign-in: choose a persona on the page, no password is asked."]
         lines += [f"  {persona.name:<24} {gettext(persona.title)}" for persona in PERSONAS]
+        lines += ["", _about_hpc_sites(settings)]
     lines += ["", f"State: {settings.state.root}", "Stop with Ctrl-C."]
     return "\n".join(lines)
+
+
+def _about_hpc_sites(settings: Settings) -> str:
+    titles = [in_language(s.title, name) for name, s in settings.yaml.sites.items() if isinstance(s, BatchSite)]
+    if titles:
+        return f"HPC sites: {', '.join(titles)}."
+    return "HPC sites: absent. `make run HPC=1`, on Debian as root, brings two of them."
 
 
 def check_local_sites(settings: Settings) -> None:

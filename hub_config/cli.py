@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from federation.errors import Failure
 from federation.letters import Frame
 from federation.mail_commands import mail
 from federation.persons import Person
-from federation.settings import BatchSite, Flavour
+from federation.settings import BatchSite, Flavour, Site
 from federation.worker_pages import application, serving
 from hub_config import gateway_wiring
 from hub_config.person_commands import person
@@ -44,6 +44,8 @@ from spawners.commands import lab_wheel, sessions
 from spawners.gateway.ca import CertificateAuthority
 from spawners.gateway.ca_commands import ca
 from spawners.gateway.commands import gateway
+from spawners.gateway.conformance import SiteCheck
+from spawners.gateway.conformance_job import ProbeJob
 from spawners.gateway.credentials import Credentials
 from spawners.gateway.link import Link
 from spawners.quota_commands import quota
@@ -154,6 +156,24 @@ class Installation:
     @property
     def site_names(self) -> Collection[str]:
         return list(self.settings.yaml.sites)
+
+    @property
+    def sites(self) -> Mapping[str, Site]:
+        return self.settings.yaml.sites
+
+    def site_check(self, name: str, folder: Path) -> SiteCheck:
+        from hub_config import check_wiring
+
+        return check_wiring.site_check(self.settings, name, folder)
+
+    def probe_jobs(
+        self, name: str, account: str, *, environments: Sequence[str], wait_seconds: float, say: Callable[[str], None]
+    ) -> list[ProbeJob]:
+        from hub_config import check_wiring
+
+        return check_wiring.probe_jobs(
+            self.settings, name, account, environments=environments, wait_seconds=wait_seconds, say=say
+        )
 
     @property
     def tiers(self) -> Mapping[str, Tier]:
@@ -310,6 +330,18 @@ def demo_sign_in() -> None:
     from hub_config.demo.sign_in import serve
 
     serve(load())
+
+
+@main.command("demo-hpc")
+def demo_hpc() -> None:
+    """The demonstration with two HPC sites on this machine, in this terminal until Ctrl-C. Debian, as root.
+
+    Each is a Slurm cluster of one node behind sshd on loopback. `make run HPC=1` runs it.
+    """
+    from hub_config.demo.hpc.run import demo_hpc as run
+
+    os.environ["NBFED_ENVIRONMENTS"] = str(environments_folder())
+    sys.exit(run(load(), click.echo))
 
 
 @main.group()

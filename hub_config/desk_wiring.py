@@ -41,7 +41,7 @@ def desk_of(parts: House, sign_in: SignIn) -> Desk:
         sign_in=sign_in,
         clock=parts.clock,
         key=bytes.fromhex(settings.state.secret("desk_key")),
-        closed=parts.admission.closed,
+        closed=parts.admission.away,
     )
 
 

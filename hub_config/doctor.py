@@ -9,12 +9,9 @@ import platform
 import shutil
 import stat
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,8 +25,8 @@ from sqlalchemy.engine import make_url
 
 from federation import migrations, postgres_server
 from federation.audit import AuditTable
+from federation.checks import Check, State, report
 from federation.clock import Clock
-from federation.commands import plain
 from federation.database import Database, DatabaseUnavailable
 from federation.settings import KubernetesSite, LocalSite
 from hub_config.banner import check_local_sites
@@ -45,22 +42,6 @@ LITTLE_DISK_BYTES = 2**30
 CLOCK_WARN = timedelta(seconds=5)
 CLOCK_FAIL = timedelta(minutes=1)
 LOOPBACK = "127.0.0.1"
-
-
-class State(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Check:
-    """What one look found. `advice` is what to do; empty where all is well."""
-
-    name: str
-    state: State
-    text: str
-    advice: str = ""
 
 
 def examine(
@@ -98,22 +79,6 @@ def examine(
     yield worker_token(client, settings)
     yield worker(client, settings)
     yield time_of_day(answer, clock())
-
-
-def report(checks: Sequence[Check]) -> str:
-    """The checks as a table, with what to do below each that is not well, and how many there are of each kind."""
-    width = max(len(check.name) for check in checks)
-    lines = []
-    for check in checks:
-        lines.append(f"{check.state:<4}  {check.name:<{width}}  " + _indented(check.text, width + 8))
-        if check.advice:
-            lines.append(" " * (width + 8) + _indented(check.advice, width + 8))
-    counts = Counter(check.state for check in checks)
-    return "\n".join([*lines, "", ", ".join(f"{counts[state]} {state}" for state in State)])
-
-
-def _indented(text: str, blanks: int) -> str:
-    return ("\n" + " " * blanks).join(plain(line) for line in text.splitlines())
 
 
 # --- the program --------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from spawners.gateway.masters import Master
 from spawners.gateway.metrics import GatewayMetrics
 from spawners.gateway.site import Reverse, SiteGateway
 
-__all__ = ["authority", "credentials", "gateway", "links", "socket"]
+__all__ = ["authority", "credentials", "gateway", "links", "reverse", "socket"]
 
 
 def authority(settings: Settings) -> CertificateAuthority:
@@ -82,12 +82,12 @@ def _site(settings: Settings, link: Link, book: ForwardBook, metrics: GatewayMet
         calls=calls[MasterKind.COMMAND],
         data_calls=calls[MasterKind.DATA],
         forwards=Forwards(name, data, expanded(link.settings.nodes), port_range(link.settings.ports), book),
-        reverse=_reverse(settings, link.settings),
+        reverse=reverse(settings, link.settings),
         on_poll=partial(metrics.poll, name),
     )
 
 
-def _reverse(settings: Settings, site: BatchSite) -> Reverse:
+def reverse(settings: Settings, site: BatchSite) -> Reverse:
     """Over the login node, where the site's nodes do not reach the public address."""
     if site.notebook_to_hub == "direct":
         return Reverse(settings.base_url.rstrip("/"))

@@ -11,7 +11,7 @@ import psutil
 
 from hub_config.settings import Settings
 
-__all__ = ["LOOPBACK", "Port", "complaints", "ports", "public_host"]
+__all__ = ["LOOPBACK", "Port", "complaints", "free_ports", "ports", "public_host"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -23,6 +23,17 @@ class Port:
     number: int
     host: str
     setting: str
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind((LOOPBACK, 0))
+    found = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
 
 
 def public_host(settings: Settings) -> str:

@@ -33,11 +33,12 @@ from spawners.paying import caps_on_all, caps_on_person, gauges_of, owner_of, po
 from spawners.sessions import Server
 from vetting.eligibility import Eligibility, derive
 from vetting.mappings import mappings
-from vetting.placement import Option, Wish, choose, places
+from vetting.placement import Option, Wish, choose, not_open, places
 from vetting.recorded import MappingState, Recorded
 from vetting.records import recorded_of
 from vetting.resources import longest_minutes
 from vetting.settings import Tier
+from vetting.sites import site_states
 
 __all__ = ["Admission", "Policy", "Times"]
 
@@ -190,12 +191,10 @@ class Admission:
         federation.database.DatabaseUnavailable
             If what is recorded of the person cannot be read.
         """
-        return self.options_for(self.eligibility(person), wish, {**self.closed(), **(away or {})})
+        return self.options_for(self.eligibility(person), wish, self.away(away))
 
-    def options_for(
-        self, eligibility: Eligibility, wish: Wish, away: Mapping[str, Failure] | None = None
-    ) -> list[Option]:
-        """The same for somebody whose eligibility is known. Asks nobody: only the places in `away` are closed."""
+    def options_for(self, eligibility: Eligibility, wish: Wish, away: Mapping[str, Failure]) -> list[Option]:
+        """The same for somebody whose eligibility is known. Asks nobody: `away` are the places that are closed."""
         policy = self.policy
         return places(
             wish,
@@ -204,9 +203,22 @@ class Admission:
             environments=policy.environments,
             sites=policy.sites,
             kinds=self._kinds,
-            now=self._clock(),
-            away=away or {},
+            away=away,
         )
+
+    def away(self, refused: Mapping[str, Failure] | None = None) -> dict[str, Failure]:
+        """The sites that take nothing just now, and why: by what is recorded of them, else because they `refused` a
+        start, else by what is known of their backends.
+
+        Raises
+        ------
+        federation.database.DatabaseUnavailable
+            If what is recorded cannot be read.
+        """
+        sites, now = self.policy.sites, self._clock()
+        with self._database.read() as connection:
+            states = site_states(connection, sites, now)
+        return {**self.closed(), **(refused or {}), **not_open(states, sites, now)}
 
     def account_at(self, person: Person, site: str) -> str | None:
         """The account at a site that the site accepted for a person.

@@ -5,6 +5,7 @@ other, each under its own heading, with all its comments. Nothing is rewritten: 
 """
 
 import ast
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from spawners.gate.dialect import Dialect
 from spawners.gate.gridengine import GridEngine
 from spawners.gate.pbs import Pbs
 from spawners.gate.slurm import Slurm
+from spawners.gate.verbs import VERSION
 
-__all__ = ["DIALECTS", "assemble"]
+__all__ = ["DIALECTS", "assemble", "version"]
 
 _SOURCE = Path(__file__).parent / "gate"
 _PACKAGE = "spawners.gate"
@@ -26,7 +28,7 @@ DIALECTS: Mapping[str, type[Dialect]] = {dialect.name: dialect for dialect in (S
 
 _HEAD = '''\
 #!/usr/bin/python3 -IS
-"""nbfed gate for {title}, dialect {dialect}: what the notebooks federation may do at this site.
+"""nbfed gate for {site}, dialect {dialect}: what the notebooks federation may do at this site.
 
 {about}
 
@@ -41,8 +43,8 @@ TYPE_CHECKING = False
 '''
 
 
-def assemble(dialect: str, title: str) -> str:
-    """The gate for one dialect, as a Python program. `title` is what the site is called in its head.
+def assemble(dialect: str, site: str) -> str:
+    """The gate for one dialect, as a Python program. `site` is the site's name in federation.yaml, for its head.
 
     Raises
     ------
@@ -56,9 +58,15 @@ def assemble(dialect: str, title: str) -> str:
     imports = sorted({ast.unparse(each) for tree in trees.values() for each in _outside(tree)}, key=_import_order)
     package = ast.get_docstring(ast.parse((_SOURCE / "__init__.py").read_text(encoding="utf-8"))) or ""
     about = package.partition("What it promises to a site:")[2].strip()
-    head = _HEAD.format(title=title, dialect=dialect, about=f"What it promises:\n\n{about}", imports="\n".join(imports))
+    head = _HEAD.format(site=site, dialect=dialect, about=f"What it promises:\n\n{about}", imports="\n".join(imports))
     parts = [_part(name, sources[name], trees[name]) for name in sources]
     return head + "".join(parts) + f'\n\nif __name__ == "__main__":\n    sys.exit(serve({spoken.__name__}))\n'
+
+
+def version(program: str) -> str:
+    """The `gate_version` that this program answers, whatever its first line names as its Python."""
+    rest = program.partition("\n")[2]
+    return f"{VERSION}-{hashlib.sha256(rest.encode()).hexdigest()[:12]}"
 
 
 def _outside(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:

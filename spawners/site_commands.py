@@ -1,4 +1,7 @@
-"""Batch sites on the command line: `nbfed site init` and `nbfed site gate` make what a site's administrator installs."""
+"""Batch sites on the command line: `nbfed site init` and `nbfed site gate` make what a site's administrator installs.
+
+They stand beside the commands about the life of sites (`vetting.site_commands`) and their check.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +11,11 @@ import click
 
 from federation.commands import plain
 from federation.settings import BatchSite, Flavour
+from spawners.check_commands import check
 from spawners.gate_file import DIALECTS
 from spawners.gateway.ca import CertificateAuthority
 from spawners.site_files import SiteFile, gate, site_files
+from vetting.site_commands import site
 
 __all__ = ["SiteShop", "site"]
 
@@ -28,9 +33,7 @@ class SiteShop(Protocol):
     def flavours(self) -> Mapping[str, Flavour]: ...
 
 
-@click.group()
-def site() -> None:
-    """Batch sites: what to install there."""
+site.add_command(check)
 
 
 @site.command("init")

@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from federation.settings import BatchSite, Flavour, in_language
+from federation.settings import BatchSite, Flavour
 from spawners.gate_file import assemble
 from spawners.gateway.link import principal
+from spawners.gateway.protocol import Limits
 from spawners.gateway.sshd_lines import sshd_lines
 
-__all__ = ["PROGRAM", "ROBOT", "SiteFile", "gate", "site_files"]
+__all__ = ["PROGRAM", "ROBOT", "SiteFile", "gate", "offered", "site_files"]
 
 ROBOT = "nbfed"
 """The account at the site that the gateway logs in to, if federation.yaml names no other one."""
@@ -33,7 +34,7 @@ class SiteFile:
 
 def gate(name: str, site: BatchSite) -> str:
     """The gate of this site, a Python program. Raises KeyError if there is no gate for its scheduler."""
-    return assemble(site.dialect, in_language(site.title, name))
+    return assemble(site.dialect, name)
 
 
 def site_files(
@@ -77,21 +78,30 @@ _ACCOUNTS = """\
 """
 
 
+def offered(site: BatchSite, flavours: Mapping[str, Flavour]) -> Limits:
+    """What people can choose at a site, at the most."""
+    there = [flavours[flavour] for flavour in site.flavours if flavour in flavours]
+    return Limits(
+        minutes=site.walltime_hours * _MINUTES,
+        cpus=max((flavour.cpu for flavour in there), default=None),
+        memory_mib=max((flavour.memory_gib * _MIB for flavour in there), default=None),
+        gpus=max((flavour.gpu for flavour in there), default=None),
+        partitions=[*([site.partition] if site.partition else []), *site.partitions],
+        charge_accounts=list(site.charge_accounts),
+        reservations=list(site.reservations),
+    )
+
+
 def _policy(name: str, site: BatchSite, flavours: Mapping[str, Flavour]) -> str:
     """No more than the flavours offered at the site need; the site may raise or lower it."""
-    offered = [flavours[flavour] for flavour in site.flavours if flavour in flavours]
-    limits = {"minutes": site.walltime_hours * _MINUTES}
-    if offered:
-        limits["cpus"] = max(flavour.cpu for flavour in offered)
-        limits["memory_mib"] = max(flavour.memory_gib for flavour in offered) * _MIB
-        limits["gpus"] = max(flavour.gpu for flavour in offered)
+    most = offered(site, flavours)
     policy = {
         "site": name,
         "history": "accounting",
-        "partitions": [*([site.partition] if site.partition else []), *site.partitions],
-        "charge_accounts": site.charge_accounts,
-        "reservations": site.reservations,
-        "limits": limits,
+        "partitions": most.partitions,
+        "charge_accounts": most.charge_accounts,
+        "reservations": most.reservations,
+        "limits": most.model_dump(include={"minutes", "cpus", "memory_mib", "gpus"}, exclude_none=True),
         "options": [],
         "environment": {},
         "log": f"/var/log/nbfed-{name}.log" if site.access == "robot" else "syslog",

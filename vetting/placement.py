@@ -28,7 +28,7 @@ from vetting.errors import (
 from vetting.missing import describe_all
 from vetting.resources import Resources, why_not
 
-__all__ = ["Certification", "Downtime", "Option", "SiteState", "Wish", "choose", "places"]
+__all__ = ["Certification", "Downtime", "Option", "SiteState", "Wish", "choose", "not_open", "places"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,6 @@ class _Asked:
     flavour: Flavour
     environment: Environment
     kinds: Collection[str]
-    now: datetime
     away: Mapping[str, Failure]
     titles: dict[str, str] = field(default_factory=dict)
 
@@ -112,8 +111,6 @@ def places(
     environments: Mapping[str, Environment],
     sites: Mapping[str, Site],
     kinds: Collection[str],
-    now: datetime,
-    states: Mapping[str, SiteState] | None = None,
     away: Mapping[str, Failure] | None = None,
 ) -> list[Option]:
     """All sites (or the one that is wished), those that can take the wish first; the order of the settings otherwise.
@@ -122,22 +119,20 @@ def places(
     ----------
     kinds
         The kinds of sites that this hub has a backend for.
-    states
-        What is recorded of sites; one without a record is certified and has no downtimes.
     away
-        Sites that do not take anything just now, and why: they cannot be reached, or refused this very start.
+        Sites that do not take anything just now, and why: `not_open`, cannot be reached, or refused this very start.
     """
     flavour, environment = flavours[wish.flavour], environments[wish.environment]
     titles = {
         "flavour": in_language(flavour.title, wish.flavour),
         "environment": in_language(environment.title),
     }
-    asked = _Asked(wish, eligibility, flavour, environment, kinds, now, away or {}, titles)
+    asked = _Asked(wish, eligibility, flavour, environment, kinds, away or {}, titles)
     person = _not_for_this_person(asked)
     options = [
         Option(
             site=name,
-            why_not=person or _not_here(asked, name, site, (states or {}).get(name, SiteState())),
+            why_not=person or _not_here(asked, name, site),
             given=_asked_there(asked, name, holds=True),
             missing=_asked_there(asked, name, holds=False),
         )
@@ -168,6 +163,22 @@ def choose(options: list[Option], wish: Wish) -> str:
     raise Failure(NO_PLACE, {"flavour": titles["flavour"], "environment": titles["environment"]})
 
 
+def not_open(states: Mapping[str, SiteState], sites: Mapping[str, Site], now: datetime) -> dict[str, Failure]:
+    """The sites that take nothing just now by what is recorded of them, and why."""
+    reasons = {name: _shut(state, in_language(sites[name].title, name), now) for name, state in states.items()}
+    return {name: why for name, why in reasons.items() if why is not None}
+
+
+def _shut(state: SiteState, title: str, now: datetime) -> Failure | None:
+    if state.certification is not Certification.CERTIFIED:
+        return Failure(SITE_NOT_OPEN, {"site": title})
+    until = state.down_until(now)
+    if until is None:
+        return None
+    seconds = ceil((until - now).total_seconds())
+    return Failure(SITE_DOWNTIME, {"site": title, "until": moment(until)}, retry_after_seconds=seconds)
+
+
 def _asked_there(asked: _Asked, site: str, *, holds: bool) -> tuple[Check, ...]:
     """What the flavour's tier and the site itself ask, as far as it holds or does not."""
     eligibility, tier = asked.eligibility, asked.flavour.tier
@@ -194,7 +205,7 @@ def _not_for_this_person(asked: _Asked) -> Failure | None:
     return Failure(FLAVOUR_NEEDS_TIER, {"flavour": asked.titles["flavour"], "tier": tier, "yours": eligibility.tier})
 
 
-def _not_here(asked: _Asked, name: str, site: Site, state: SiteState) -> Failure | None:
+def _not_here(asked: _Asked, name: str, site: Site) -> Failure | None:
     """What closes one place: first what stays so, then what the person can ask for, then what passes."""
     title = in_language(site.title)
     wished = {"flavour": asked.titles["flavour"], "environment": asked.titles["environment"], "site": title}
@@ -208,12 +219,6 @@ def _not_here(asked: _Asked, name: str, site: Site, state: SiteState) -> Failure
     missing = _asked_there(asked, name, holds=False)
     if missing or not asked.eligibility.reaches(asked.flavour.tier, name):
         return Failure(SITE_ASKS_MORE, {"site": title, "missing": describe_all(missing)})
-    if state.certification is not Certification.CERTIFIED:
-        return Failure(SITE_NOT_OPEN, {"site": title})
-    until = state.down_until(asked.now)
-    if until is not None:
-        seconds = ceil((until - asked.now).total_seconds())
-        return Failure(SITE_DOWNTIME, {"site": title, "until": moment(until)}, retry_after_seconds=seconds)
     return asked.away.get(name)
 
 

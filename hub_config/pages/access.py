@@ -135,6 +135,7 @@ class AccessViews:
         admission.give_default(person)
         eligibility = admission.eligibility(person)
         recorded, terms = admission.recorded(person)
+        away = admission.away()
         quota, pools, accounts = self._views.quota(person, now)
         facts, roles = person.facts, house.settings.yaml.identity.roles
         return AccessView(
@@ -157,7 +158,7 @@ class AccessViews:
             quota=quota,
             pools=pools,
             tiers=[self._tier(name, eligibility) for name in policy.tiers],
-            sites=[self._site(name, person, eligibility, recorded, accounts) for name in policy.sites],
+            sites=[self._site(name, person, eligibility, recorded, accounts, away) for name in policy.sites],
             terms_accepted_at=next((a.at for a in recorded.acceptances if terms and a.version == terms.version), None),
             requests=own_summaries(house.requests, policy.sites, person.id)[:_MOST_REQUESTS],
         )
@@ -196,6 +197,7 @@ class AccessViews:
         eligibility: Eligibility,
         recorded: Recorded,
         accounts: Mapping[Owner, Standing],
+        away: Mapping[str, Failure],
     ) -> SiteView:
         site = self._house.admission.policy.sites[name]
         state = recorded.mappings.get(name)
@@ -204,7 +206,7 @@ class AccessViews:
             title=self._site_title(name),
             country=country_name(site.country),
             mapping=gettext(_MAPPINGS[state]) if state else "",
-            flavours=[self._flavour(flavour, name, person, eligibility, accounts) for flavour in site.flavours],
+            flavours=[self._flavour(each, name, person, eligibility, accounts, away) for each in site.flavours],
         )
 
     def _site_title(self, name: str) -> str:
@@ -212,9 +214,16 @@ class AccessViews:
         return in_language(site.title, name)
 
     def _flavour(
-        self, name: str, site: str, person: Person, eligibility: Eligibility, accounts: Mapping[Owner, Standing]
+        self,
+        name: str,
+        site: str,
+        person: Person,
+        eligibility: Eligibility,
+        accounts: Mapping[Owner, Standing],
+        away: Mapping[str, Failure],
     ) -> FlavourView:
-        flavour, option = self._house.admission.policy.flavours[name], self._best(name, site, eligibility)
+        flavour = self._house.admission.policy.flavours[name]
+        option = self._best(name, site, eligibility, away)
         payer, no_payer = payer_of(self._house, person, name, accounts)
         why_not = option.why_not or no_payer
         weight = float(flavour.weight)
@@ -231,13 +240,15 @@ class AccessViews:
             code=why_not.problem.code if why_not else "",
         )
 
-    def _best(self, flavour: str, site: str, eligibility: Eligibility) -> Option:
+    def _best(self, flavour: str, site: str, eligibility: Eligibility, away: Mapping[str, Failure]) -> Option:
         """Of all environments that a site could have, the one with which it is open, or which says most about why not."""
         admission = self._house.admission
         options = [
             option
             for environment in admission.policy.environments
-            for option in admission.options_for(eligibility, Wish(flavour=flavour, environment=environment, site=site))
+            for option in admission.options_for(
+                eligibility, Wish(flavour=flavour, environment=environment, site=site), away
+            )
         ]
         return min(options, key=_says_least)
 

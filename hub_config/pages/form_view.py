@@ -94,7 +94,7 @@ def start_form(house: House, person: Person, accounts: Mapping[Owner, Standing],
         for name, e in policy.environments.items()
         if any(getattr(e, policy.sites[site].kind) is not None for site in house.backends)
     ]
-    away = admission.closed()
+    away = admission.away()
     flavours = [_choice(house, name, person, accounts, eligibility, environments, away) for name in policy.flavours]
     sites = [
         Choice(

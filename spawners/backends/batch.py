@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from federation.clock import Clock
 from federation.database import DatabaseUnavailable
 from federation.errors import Failure
+from federation.ids import is_check_id
 from spawners.backends.base import Life, Observation
 from spawners.backends.batch_gateway import Gateway
 from spawners.backends.batch_refusals import closed_by
@@ -95,11 +96,13 @@ class BatchJobs:
     def living(self) -> Collection[str]:
         """The attempts that wait or run there, as far as the site's last answer goes. Never raises.
 
-        That answer may be older than an end that we know of: of an attempt that is closed the history is asked.
+        That answer may be older than an end that we know of: of an attempt that is closed the history is asked. Jobs of
+        `nbfed site check` are no sessions: they are cancelled by it, or end by themselves.
         """
         try:
             rows = self.gateway.jobs(self.site).jobs
-            return [row.attempt for row in rows if row.state is not JobState.ENDED and not self._is_over(row)]
+            open_ones = (row for row in rows if row.state is not JobState.ENDED and not is_check_id(row.attempt))
+            return [row.attempt for row in open_ones if not self._is_over(row)]
         except (GatewayError, DatabaseUnavailable):
             return []
 
@@ -114,7 +117,8 @@ class BatchJobs:
     def end(self, attempt: str, *, patience_seconds: float) -> Observation:
         """Cancel the job, and look for up to so long whether it is over: the scheduler itself asks politely first.
 
-        A job that cannot be named is not cancelled; without one there is nothing to end.
+        A job that cannot be named is not cancelled; without one there is nothing to end. A site that was not even asked is
+        not waited for.
         """
         deadline = time.monotonic() + patience_seconds
         try:
@@ -123,6 +127,8 @@ class BatchJobs:
                 self.gateway.cancel(self.site, name)
         except (GatewayError, DatabaseUnavailable) as error:
             _log.warning("attempt %s at site %s cannot be cancelled: %s", attempt, self.site, error)
+            if isinstance(error, GatewayError) and not error.sent:
+                return self.observe(attempt)
         seen = self.observe(attempt)
         while seen.life is not Life.ENDED and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)

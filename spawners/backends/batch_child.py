@@ -8,6 +8,7 @@ do not matter, and neither options nor a token reach a script. What a job gets i
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from batchspawner import GridengineSpawner, PBSSpawner, SlurmSpawner
@@ -22,6 +23,7 @@ from spawners.backends import batch_script
 from spawners.backends.base import Life, Observation
 from spawners.backends.batch import BatchJobs
 from spawners.backends.batch_refusals import refusal_of
+from spawners.backends.batch_script import LAUNCHER, Start
 from spawners.backends.child import Child, NotSubmitted, Wait
 from spawners.backends.probing import answers
 from spawners.errors import (
@@ -39,7 +41,7 @@ from spawners.stages import Stage
 from spawners.tables import SessionState
 from vetting.resources import JobShape, Resources, shape
 
-__all__ = ["BatchChild", "child_class"]
+__all__ = ["BatchChild", "child_class", "wanted_of"]
 
 _LOG_CHARACTERS = 400
 _SUBMIT_TRIES = 4
@@ -137,7 +139,7 @@ class BatchChild(Child):
         except GatewayError as error:
             raise NotSubmitted(Failure(SITE_AWAY, {"site": self.site_title})) from error
         minutes = await asyncio.to_thread(self.walltime_minutes, self.session.attempt)
-        wanted = _wanted(shape(self.resources, self.flavour, self.site), minutes)
+        wanted = wanted_of(shape(self.resources, self.flavour, self.site), minutes)
         script = self.script(wanted)
         may_be_there = False
         for left in reversed(range(_SUBMIT_TRIES)):
@@ -167,25 +169,35 @@ class BatchChild(Child):
         NotSubmitted
             If the site's settings make none.
         """
-        start = batch_script.Start(
+        start = Start(
             attempt=self.session.attempt,
             exchange_url=url_path_join(self.hub_connect_url, self.exchange_path),
             patience_seconds=self.site.boot_seconds + _HUB_OUTAGE_SECONDS,
             arguments=self.get_args(),
         )
-        software = self.software or BatchEnvironment()
         try:
-            prologue = [batch_script.preparation(software), self.req_prologue]
-            values = {
-                **self.get_req_subvars(),
-                **_by_batchspawner_s_names(wanted),
-                "prologue": "\n".join(filter(None, prologue)),
-                "cmd": batch_script.command(start, self.site, software),
-            }
-            return batch_script.complete(format_template(self.batch_script, **values), self.session.attempt)
+            return self.script_of(start, wanted)
         except batch_script.BadScript as error:
             self.log.error("Cannot make a script for attempt %s: %s", self.session.attempt, error)
             raise NotSubmitted(Failure(PLACE_BROKEN, {"site": self.site_title})) from error
+
+    def script_of(self, start: Start, wanted: Wanted, program: Path = LAUNCHER) -> str:
+        """The script that starts the launcher, or another program in its place. Blocks: it reads them.
+
+        Raises
+        ------
+        BadScript
+            If the site's settings make none.
+        """
+        software = self.software or BatchEnvironment()
+        prologue = [batch_script.preparation(software), self.req_prologue]
+        values = {
+            **self.get_req_subvars(),
+            **_by_batchspawner_s_names(wanted),
+            "prologue": "\n".join(filter(None, prologue)),
+            "cmd": batch_script.command(start, self.site, software, program),
+        }
+        return batch_script.complete(format_template(self.batch_script, **values), start.attempt, program)
 
     async def _find_the_way_back(self) -> None:
         """After a restart of the hub: the job may ask for its environment at any moment, and needs the way to us."""
@@ -304,7 +316,8 @@ class GridengineChild(BatchChild, GridengineSpawner):  # type: ignore[misc]  # b
 _CLASSES: dict[str, type[BatchChild]] = {"slurm": SlurmChild, "pbs": PBSChild, "gridengine": GridengineChild}
 
 
-def _wanted(job: JobShape, minutes: int) -> Wanted:
+def wanted_of(job: JobShape, minutes: int) -> Wanted:
+    """What the gateway is asked for."""
     return Wanted(
         cpus=job.cores,
         memory_mib=job.memory_gib * _MIB,

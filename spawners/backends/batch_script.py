@@ -14,9 +14,10 @@ from pathlib import Path
 from federation.settings import BatchEnvironment, BatchSite
 from spawners.gateway.protocol import SESSIONS_FOLDER
 
-__all__ = ["TEMPLATE", "BadScript", "Start", "command", "complete", "preparation"]
+__all__ = ["LAUNCHER", "TEMPLATE", "BadScript", "Start", "command", "complete", "preparation"]
 
 LAUNCHER = Path(__file__).resolve().parents[1] / "launcher.py"
+"""What a job starts; another program beside it can be started instead."""
 
 TEMPLATE = """#!/bin/bash -l
 set -e
@@ -31,7 +32,7 @@ scheduler's signals itself, unless something is to come after it.
 
 _SHELL = re.compile(r"#! ?/(usr/)?bin/(env )?(ba|da|k|z)?sh( -l)?")
 _DIRECTIVE = re.compile(r"^\s*#(SBATCH|PBS|\$|OAR|BSUB|COBALT|MSUB)", re.MULTILINE)
-_END_OF_FILE = "NBFED_LAUNCHER_ENDS_HERE"
+_END_OF_FILE = "NBFED_PROGRAM_ENDS_HERE"
 _NODE = {"slurm": '"${SLURMD_NODENAME:-$(hostname)}"'}
 _ANY_NODE = '"$(hostname)"'
 _LISTEN_AT_ALL = "0.0.0.0"  # noqa: S104 - on the nodes, where a site says so
@@ -61,14 +62,14 @@ class Start:
     arguments: Sequence[str] = ()
 
 
-def command(start: Start, site: BatchSite, environment: BatchEnvironment) -> str:
-    """The launcher's command line, for a shell; one line."""
+def command(start: Start, site: BatchSite, environment: BatchEnvironment, program: Path = LAUNCHER) -> str:
+    """The command line of the launcher, or of another program that takes its options, for a shell; one line."""
     python = f"{environment.path}/bin/python" if environment.path else "python3"
     node = _NODE.get(site.dialect, _ANY_NODE)
     return " ".join(
         [
             shlex.quote(python),
-            f'"{_folder(start.attempt)}/launcher.py"',
+            f'"{_folder(start.attempt)}/{program.name}"',
             f'"{_folder(start.attempt)}"',
             shlex.quote(start.exchange_url),
             f"--patience {start.patience_seconds}",
@@ -99,13 +100,14 @@ def preparation(environment: BatchEnvironment) -> str:
     return "\n".join(lines)
 
 
-def complete(script: str, attempt: str) -> str:
-    """A script that was made of a template, with the launcher put in behind its first line.
+def complete(script: str, attempt: str, program: Path = LAUNCHER) -> str:
+    """A script that was made of a template, with the launcher, and the program if it is another one, put in behind its
+    first line.
 
     Raises
     ------
     BadScript
-        If it is no script for a shell, has directives, or does not start the launcher.
+        If it is no script for a shell, has directives, or does not start the program.
     """
     first, _, rest = script.partition("\n")
     if not _SHELL.fullmatch(first.rstrip()):
@@ -115,10 +117,16 @@ def complete(script: str, attempt: str) -> str:
         raise BadScript(
             f"the script has a directive ({directive[0].strip()}); what jobs get is the site's gate's matter"
         )
-    if f"{_folder(attempt)}/launcher.py" not in script:
+    if f"{_folder(attempt)}/{program.name}" not in script:
         raise BadScript("the script does not start the session: its template has no {{cmd}}")
-    launcher = LAUNCHER.read_text(encoding="utf-8")
-    return f"{first}\ncat > \"{_folder(attempt)}/launcher.py\" <<'{_END_OF_FILE}'\n{launcher}{_END_OF_FILE}\n{rest}"
+    files = dict.fromkeys((LAUNCHER, program))
+    return f"{first}\n{''.join(_here(file, attempt) for file in files)}{rest}"
+
+
+def _here(file: Path, attempt: str) -> str:
+    """Lines of a shell script that write a file into the session's folder."""
+    text = file.read_text(encoding="utf-8")
+    return f"cat > \"{_folder(attempt)}/{file.name}\" <<'{_END_OF_FILE}'\n{text}{_END_OF_FILE}\n"
 
 
 def _folder(attempt: str) -> str:

@@ -60,6 +60,7 @@ class Gate:
 
     def ping(self, _request: "dict[str, Any]") -> "dict[str, Any]":
         with open(os.path.realpath(__file__), "rb") as file:
+            file.readline()  # which Python runs it is the site's own matter
             digest = hashlib.sha256(file.read()).hexdigest()
         return {
             "gate_version": "%d-%s" % (VERSION, digest[:12]), "dialect": self.dialect.name, "time": time.time(),

@@ -151,9 +151,9 @@ class Link:
         """Tell a master something: `-O check`, `-O exit`, `-O forward -L ...`."""
         return [*self._through(kind), *order, "--", self.settings.login.host]
 
-    def command_words(self, kind: MasterKind) -> list[str]:
-        """Run the gate; its request goes to the standard input."""
-        return [*self._through(kind), "-T", "--", self.settings.login.host, _WORD]
+    def command_words(self, kind: MasterKind, word: str = _WORD) -> list[str]:
+        """Run the gate, whatever `word` asks for; its request goes to the standard input."""
+        return [*self._through(kind), "-T", "--", self.settings.login.host, word]
 
     def reach_words(self, kind: MasterKind, node: str, port: int) -> list[str]:
         """Reach a port at the site, and say in the debug output that it was reached."""

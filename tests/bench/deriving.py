@@ -94,5 +94,5 @@ def _derive(content: FederationYaml, claims: Any, recorded: Recorded, flavours: 
     for flavour in flavours:
         places(
             Wish(flavour=flavour, environment="python"), eligibility=eligibility, flavours=content.flavours,
-            environments=content.environments, sites=content.sites, kinds=("kubernetes", "batch"), now=NOW,
+            environments=content.environments, sites=content.sites, kinds=("kubernetes", "batch"),
         )  # fmt: skip

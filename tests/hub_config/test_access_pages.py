@@ -19,7 +19,7 @@ from quota.amounts import from_unit_hours
 from tests.hub_config.conftest import NOW, MakeHouse
 from tests.hub_config.test_pages import MEMBER, person
 from tests.support.desk import asked, decided
-from vetting import decisions, mappings
+from vetting import decisions, mappings, sites
 from vetting.asking import Actor, Given, Kind
 from vetting.transitions import Event
 
@@ -66,6 +66,14 @@ def test_where_only_the_terms_are_missing_the_way_leads_to_them(house: House) ->
     )  # fmt: skip
     assert shown.terms_accepted_at is None
     assert shown.quota.granted == 0
+
+
+def test_what_a_suspended_site_does_not_take_is_nothing_to_ask_for(house: House) -> None:
+    with house.database.write() as connection:
+        site = house.settings.yaml.sites["here"]
+        sites.change(connection, "here", site, event=sites.Event.SUSPEND, by="test", reason="x", now=NOW)
+    small = flavours(view(house, person(house)))["small"]
+    assert (small.code, small.where) == ("site-not-open", "")
 
 
 def test_who_has_nothing_is_told_all_that_is_missing(house: House) -> None:

@@ -52,6 +52,8 @@ from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState, SessionTable
 from tests.hub_config.conftest import MakeHouse
 from vetting.desk.own import OwnSummary
+from vetting.sites import Event as SiteEvent
+from vetting.sites import announce_downtime, change
 from vetting.transitions import State
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -341,6 +343,20 @@ def test_a_flavour_that_other_quota_pays_for_is_open(house: House) -> None:
     why_not = {choice.name: choice.why_not for choice in form(house, who).flavours}
     assert why_not["medium"] == ""
     assert why_not["gpu"] != ""
+
+
+def test_a_site_that_is_suspended_or_away_says_so_in_the_form(house: House) -> None:
+    sites = house.settings.yaml.sites
+    assert [choice.name for choice in form(house).sites if choice.why_not] == []
+    with house.database.write() as connection:
+        who: dict[str, Any] = {"by": "test", "reason": "x", "now": NOW}
+        change(connection, "here", sites["here"], event=SiteEvent.SUSPEND, **who)
+        announce_downtime(connection, "there", starts_at=NOW, ends_at=NOW + timedelta(hours=2), **who)
+    found = form(house, person(house))
+    why_not = {choice.name: choice.why_not for choice in found.sites}
+    assert why_not["here"].startswith("This machine takes no sessions at the moment: it is not certified.")
+    assert why_not["there"].startswith("Another is down for maintenance until ")
+    assert not found.is_open
 
 
 POOLED: dict[str, Any] = {

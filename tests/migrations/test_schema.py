@@ -31,10 +31,11 @@ from tests.support.books import MINUTE, START, Books, Crash, CrashingDatabase, d
 from tests.support.databases import Databases
 from tests.support.structure import structure
 from vetting import mappings
+from vetting.site_tables import SiteTable
 from vetting.tables import MappingTable
 
 HOUSES = (
-    AuditTable, OutboxTable, PersonTable, AcceptanceTable, EntryTable, MappingTable, SessionTable, ForwardTable,
+    AuditTable, OutboxTable, PersonTable, AcceptanceTable, EntryTable, MappingTable, SiteTable, SessionTable, ForwardTable,
 )  # fmt: skip
 """One table of each house that has any: so all of them are imported."""
 KEPT = ("acceptance", "audit", "entry", "rate_table", "site_account", "terms")

@@ -22,6 +22,7 @@ from tests.services.test_session import lines_of, wait_for
 from tests.support.batch_system import BatchSystem, serving
 from tests.support.person import Person
 from tests.support.service import Service, running_service
+from tests.support.sites import certify
 from vetting import mappings
 from vetting.mappings import Event
 
@@ -54,6 +55,7 @@ def hpc() -> Iterator[tuple[Service, BatchSystem]]:
         Path(home).chmod(0o711)
         system.hub_url = f"http://127.0.0.1:{service.settings.yaml.listen.hub_port}"
         service.start()
+        certify(service.house, "hpc", "hpc2")
         yield service, system
 
 

@@ -9,7 +9,7 @@ from federation.database import Database
 from federation.errors import DATABASE_AWAY, Failure, Problem
 from federation.i18n import use_language
 from federation.persons import Person
-from federation.settings import LocalSite
+from federation.settings import Environment, LocalSite
 from quota.amounts import from_unit_hours
 from quota.answers import Admitted
 from quota.errors import NOT_IN_DEFAULT, QUOTA_SPENT, QUOTA_USED_UP, SERVER_BUSY, SESSIONS_CAP, SITE_FULL
@@ -20,11 +20,14 @@ from spawners.admission import Admission
 from spawners.errors import PERSON_UNKNOWN, SITE_AWAY, SITE_DRAINED
 from spawners.paying import owner_of
 from spawners.sessions import Server
+from tests.support.batch import hpc, map_to
 from tests.support.books import MINUTE, START, MovableClock
 from tests.support.fakes import COMMUNITY, HUB, Installation, policy, with_limit
-from vetting.errors import NO_PLACE, NOT_ELIGIBLE
+from vetting import mappings
+from vetting.errors import NO_PLACE, NOT_ELIGIBLE, SITE_DOWNTIME, SITE_NOT_OPEN
 from vetting.placement import Wish
 from vetting.settings import Tier
+from vetting.sites import Event, announce_downtime, change
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SMALL, MEDIUM = Wish(flavour="small", environment="python"), Wish(flavour="medium", environment="python")
@@ -381,3 +384,38 @@ def test_what_refused_this_start_counts_more_than_what_is_known_of_it(house: Ins
     away = {"here": Failure(SITE_DRAINED, {"site": "This machine"})}
     [option] = house.admission.options(ana, SMALL, away)
     assert option.why_not is away["here"]
+
+
+# --- what is recorded of sites ----------------------------------------------------------------------------------------
+
+
+def test_a_batch_site_takes_sessions_only_when_it_is_certified(database: Database) -> None:
+    python = Environment.model_validate({"title": "Python", "batch": {"path": "/apps/python"}})
+    house = Installation(database, sites={"hpc": hpc()}, environments={"python": python})
+    admission = Admission(database, house.ledger, house.policy, {"batch"}, house.clock)
+    ana = house.member()
+    map_to(house, ana, mappings.Event.ACCEPT)
+
+    def why_not() -> Problem | None:
+        failure = admission.options(ana, SMALL)[0].why_not
+        return failure.problem if failure else None
+
+    seen = [why_not()]
+    for event in (Event.PASS, Event.CERTIFY, Event.SUSPEND):
+        with database.write() as connection:
+            change(connection, "hpc", house.policy.sites["hpc"], event=event, by="test", now=house.clock())
+        seen.append(why_not())
+    assert seen == [SITE_NOT_OPEN, SITE_NOT_OPEN, None, SITE_NOT_OPEN]
+
+
+def test_a_downtime_closes_a_place_until_it_is_over(house: Installation, ana: Person) -> None:
+    with house.database.write() as connection:
+        announce_downtime(
+            connection, "here", starts_at=START, ends_at=START + HOUR, reason="cooling", by="test", now=START
+        )
+    house.clock.now = START + HOUR / 2
+    with pytest.raises(Failure) as refusal:
+        house.admission.place(ana, SMALL)
+    assert (refusal.value.problem, refusal.value.retry_after_seconds) == (SITE_DOWNTIME, 1800)
+    house.clock.now = START + HOUR
+    assert house.admission.place(ana, SMALL) == "here"

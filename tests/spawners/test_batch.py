@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.database import Database
-from federation.ids import new_id
+from federation.ids import new_check_id, new_id
 from quota.answers import Denied
 from spawners.backends.base import Life
 from spawners.backends.batch import BatchJobs
@@ -24,7 +24,7 @@ from spawners.leases import reserved_minutes
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from spawners.upkeep import Decision
-from tests.support.batch import SECRET, Place, batch_place, map_to
+from tests.support.batch import SECRET, WANTED, Place, batch_place, map_to
 from tests.support.books import MINUTE, START, discrepancies, units
 from tests.support.fakes import HUB
 from vetting.mappings import Event
@@ -99,8 +99,10 @@ def test_who_cannot_be_asked_is_unknown_whatever_was_known_before(
 
 def test_a_gateway_that_is_gone_is_unknown_and_lists_nothing(place: Place, ana: Any, tmp_path: Any) -> None:
     jobs = BatchJobs("hpc", GatewayClient(tmp_path / "none.sock"), place.house.sessions, place.house.clock)
-    assert jobs.observe(place.submit(ana).attempt).life is Life.UNKNOWN
+    session = place.submit(ana)
+    assert jobs.observe(session.attempt).life is Life.UNKNOWN
     assert list(jobs.living()) == []
+    assert jobs.end(session.attempt, patience_seconds=3600).life is Life.UNKNOWN, "and is not waited for"
     assert jobs.end(new_id(), patience_seconds=0).life is Life.UNKNOWN
     closed = jobs.closed("HPC Andes")
     assert closed is not None
@@ -421,3 +423,11 @@ def _history(database: Database, steps: list[str]) -> None:
         assert hold.state in ("settled", "released")
         assert (hold.charged or 0) == units(ran)
         assert discrepancies(database) == []
+
+
+def test_the_job_of_a_check_is_nobody_s_session_and_no_stray(place: Place) -> None:
+    for attempt in (new_check_id(), new_id()):
+        place.jobs.gateway.submit(
+            "hpc", attempt=attempt, account="ana", secret=SECRET, script="#!/bin/bash\n", resources=WANTED
+        )
+    assert place.jobs.living() == [attempt]

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from federation.persons import find_by_user_name
+from hub_config.demo.hpc.site import site_settings
 from spawners.gateway.answers import GatewayError, SiteState
 from spawners.gateway.client import GatewayClient
 from spawners.site_files import ROBOT
 from tests.support.gate import Gate
 from tests.support.person import Person
 from tests.support.service import Service, running_service
+from tests.support.sites import certify
 from tests.support.slurm import SlurmSite
 from tests.support.sshd import NODES, SshSite, free_port, running_sshd
+from tests.support.stub_environment import make_stub_environment
 from vetting import mappings
 from vetting.mappings import Event
 
@@ -31,7 +34,7 @@ __all__ = ["Federation", "running_federation"]
 _READY_SECONDS = 60
 _END_SECONDS = 120
 _FLAVOURS = ["small"]
-_DEFAULT = {"amount_hours": 100, "period": "month", "sessions": 6, "flavours": ["small", "medium"]}
+_DEFAULT = {"amount_hours": 100, "period": "month", "sessions": 60, "flavours": ["small", "medium"]}
 
 
 @dataclass
@@ -137,17 +140,8 @@ class Federation:
 
 def _site(slurm: SlurmSite, sshd: SshSite, node: str) -> dict[str, Any]:
     """Its part of federation.yaml."""
-    return {
-        "kind": "batch", "title": f"HPC {slurm.name.title()}", "dialect": "slurm", "flavours": _FLAVOURS,
-        "nodes": [node], "ports": "20000-29999", "walltime_hours": 2, "partition": "notebooks",
-        "partitions": ["short"], "boot_seconds": 120,
-        "login": {
-            "host": "127.0.0.1", "port": sshd.port, "host_key_file": str(sshd.host_key_file), "user": sshd.user,
-            "gate": sshd.gate, "reverse_port": sshd.reverse_port,
-        },
-        # The names of these nodes are no hosts of this machine.
-        "batchspawner": {"req_prologue": f"export SLURMD_NODENAME={node}"},
-    }  # fmt: skip
+    own = site_settings(sshd, gate=sshd.gate, reverse_port=sshd.reverse_port, node=node, flavours=_FLAVOURS)
+    return {"title": f"HPC {slurm.name.title()}", **own}
 
 
 @contextlib.contextmanager
@@ -161,6 +155,7 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stub = {"title": "Stub", "batch": {"path": str(make_stub_environment(folder / "stub"))}}
         gates, sshd = {}, {}
         for name, site in slurm.items():
             gates[name] = Gate(site, folder / name, partitions=["notebooks", "short"])
@@ -172,7 +167,11 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
         gateway = {"with_up": False, "forward_ports": f"{first}-{first + 50}"}
         service = stack.enter_context(
             running_service(
-                start=False, sites=sites, environments={"minimal": minimal}, defaults={"T1": _DEFAULT}, gateway=gateway
+                start=False,
+                sites=sites,
+                environments={"minimal": minimal, "stub": stub},
+                defaults={"T1": _DEFAULT},
+                gateway=gateway,
             )
         )
         service.nbfed("ca", "init")
@@ -181,5 +180,6 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
         made = Federation(service, slurm, gates, sshd)
         stack.callback(made.close)
         service.start()
+        certify(service.house, *slurm)
         made.start_gateway()
         yield made

@@ -2,7 +2,6 @@
 or by the person's own account.
 """
 
-import json
 import os
 import pwd
 import secrets
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from federation.settings import BatchSite, Flavour
+from hub_config.demo.hpc.installed_gate import InstalledGate
 from spawners.gateway.protocol import (
     Answer,
     Cancel,
@@ -30,7 +30,7 @@ from spawners.gateway.protocol import (
     Submit,
     Submitted,
 )
-from spawners.site_files import PROGRAM, ROBOT, site_files
+from spawners.site_files import PROGRAM, ROBOT
 from tests.support.slurm import HOMES, SlurmSite, make_accounts
 
 __all__ = ["Gate", "batch_site", "new_attempt"]
@@ -52,38 +52,17 @@ def new_attempt() -> str:
     return str(uuid.uuid4())
 
 
-class Gate:
+class Gate(InstalledGate):
     """The gate of one site. Answers are the protocol's models; `raw` gives the bytes."""
 
     def __init__(self, site: SlurmSite, folder: Path, **policy: Any) -> None:
         self.site = site
-        self.folder = folder
-        self.log = folder / "gate.log"
-        folder.mkdir(mode=0o755)
         make_accounts((ROBOT,))
-        self.files = site_files(site.name, batch_site(site.name), FLAVOURS, folder=str(folder))
-        for name, file in self.files.items():
-            if name != "sudoers":
-                self.write(name, file.text, file.mode)
-        self.write("accounts", "".join(f"{account}\n" for account in site.accounts))
-        self.change_policy(history="completion", environment=dict(site.environment), log=str(self.log), **policy)
-        self._sudoers = Path(f"/etc/sudoers.d/{site.folder.parent.name}-{site.name}")
-        self._sudoers.touch(mode=0o440)
-        self._sudoers.write_text(self.files["sudoers"].text)
-
-    def remove(self) -> None:
-        self._sudoers.unlink(missing_ok=True)
-
-    # --- as the site's administrator ----------------------------------------------------------------------------
-
-    def write(self, name: str, text: str, mode: int = 0o644) -> None:
-        path = self.folder / name
-        path.write_text(text)
-        path.chmod(mode)
-
-    def change_policy(self, **changes: Any) -> None:
-        path = self.folder / "policy.json"
-        self.write("policy.json", json.dumps({**json.loads(path.read_text()), **changes}))
+        super().__init__(
+            site.name, batch_site(site.name), FLAVOURS, folder, site.accounts,
+            sudoers=f"{site.folder.parent.name}-{site.name}", history="completion", environment=dict(site.environment),
+            **policy,
+        )  # fmt: skip
 
     # --- as the other side --------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,23 +19,13 @@ import yaml
 
 from federation.clock import CLOCK_FILE, FileClock, set_clock_file
 from federation.state import StateFolder
+from hub_config.ports import free_ports
 from hub_config.settings import DEMO_FILE, Settings, load
 from hub_config.wiring import House, house
 
 __all__ = ["Service", "demo_yaml", "free_ports", "running_service"]
 
 _START_SECONDS = 90
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def demo_yaml(**changes: Any) -> dict[str, Any]:
@@ -97,11 +86,11 @@ class Service:
             kept[CLOCK_FILE] = self.clock_file.name
         return {**kept, "NBFED_HOME": str(self.state.root), "NBFED_CONFIG": str(self.file)}
 
-    def start(self) -> None:
+    def start(self, command: str = "up") -> None:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hub_config.cli", "up"],
+                [sys.executable, "-m", "hub_config.cli", command],
                 env=self.environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.root,
             )  # fmt: skip
         self.wait_until_up(first=True)

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ import psutil
 import pytest
 
 from federation.settings import BatchSite
+from hub_config.demo.hpc.login_node import LoginNode
 from spawners.gateway.link import principal
 from spawners.gateway.sshd_lines import sshd_lines
 
@@ -68,84 +68,35 @@ def free_range(count: int) -> range:
             return range(first, first + count)
 
 
-@dataclass
-class SshSite:
+@dataclass(kw_only=True)
+class SshSite(LoginNode):
     """One site's sshd.
 
     Parameters
     ----------
-    folder
-        Its files.
     name
         The site's name in federation.yaml.
-    user
-        Its robot account.
     gate
         The command that it forces.
     strict
         As `nbfed site init` has it; else nothing is restricted.
     """
 
-    folder: Path
     name: str
-    user: str
     gate: str
     strict: bool = True
     port: int = field(default_factory=free_port)
     reverse_port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def host_key_file(self) -> Path:
-        return self.folder / "host.pub"
 
     def trust(self, *authorities: str) -> None:
         """Accept certificates of these CAs, for the principal of this site."""
         (self.folder / "ca.pub").write_text("".join(f"{line}\n" for line in authorities))
 
-    def new_host_key(self) -> None:
-        for file in (self.folder / "host", self.host_key_file):
-            file.unlink(missing_ok=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "host"], check=True)
-
     def start(self) -> None:
         """Write the configuration and listen."""
         (self.folder / "principals").write_text(f"{principal(self.name)}\n")
         own = sshd_lines(batch_site(self), str(self.folder)) if self.strict else _LAX.format(folder=self.folder)
-        (self.folder / "sshd_config").write_text(
-            f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.folder}/host\nPidFile {self.folder}/sshd.pid\n"
-            f"UsePAM no\nStrictModes no\nLogLevel VERBOSE\nAllowUsers {self.user}\n{own}"
-        )
-        if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        with (self.folder / "sshd.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [_sshd(), "-D", "-e", "-f", self.folder / "sshd_config"], stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + 30
-        while not _listens(self.port):
-            assert self.process.poll() is None, self.log()
-            assert time.monotonic() < deadline, "sshd does not listen"
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """End it and all its connections, also those that were stopped."""
-        if self.process is None:
-            return
-        for connection in self.connections():
-            with contextlib.suppress(psutil.Error):
-                connection.kill()
-        self.process.kill()
-        self.process.wait()
-        self.process = None
-
-    def connections(self) -> list[psutil.Process]:
-        """The processes of its connections, and below them."""
-        assert self.process is not None
-        try:
-            return psutil.Process(self.process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
+        self.listen(own)
 
     def freeze(self) -> list[psutil.Process]:
         """Make the connections that there are half-open: the site's kernel still answers, sshd does not. They stay so
@@ -163,9 +114,6 @@ class SshSite:
         for connection in frozen:
             with contextlib.suppress(psutil.Error):
                 connection.kill()
-
-    def log(self) -> str:
-        return (self.folder / "sshd.log").read_text()
 
 
 def batch_site(sshd: SshSite, **changes: Any) -> BatchSite:
@@ -198,7 +146,7 @@ def running_sshd(name: str, user: str, gate: str, authorities: list[str], *, str
     # Not in pytest's folder: the robot's account could not reach it, and control sockets need short names.
     folder = Path(tempfile.mkdtemp(prefix="nbssh-", dir="/tmp"))
     folder.chmod(0o755)
-    site = SshSite(folder, name, user, gate, strict)
+    site = SshSite(folder=folder, name=name, user=user, gate=gate, strict=strict)
     try:
         site.new_host_key()
         site.trust(*authorities)
@@ -233,12 +181,3 @@ def robot_account() -> Iterator[str]:
 
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
-
-
-def _sshd() -> str:
-    return str(shutil.which("sshd", path=_PATH))  # it wants its whole path
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -15,7 +15,7 @@ from federation.terms import Acceptance, TermsInForce
 from tests.vetting.oracle import answer
 from vetting.eligibility import derive
 from vetting.identity import identify
-from vetting.placement import Certification, Downtime, SiteState, Wish, places
+from vetting.placement import Certification, Downtime, SiteState, Wish, not_open, places
 from vetting.recorded import Evidence, MappingState, Recorded, Suspension
 from vetting.roles import roles_of
 from vetting.settings import Provider, RoleRules, Tier
@@ -91,7 +91,8 @@ class Rules:
         for flavour in self.flavours:
             for option in places(
                 Wish(flavour=flavour, environment="x"), eligibility=eligibility, flavours=self.flavours,
-                environments={"x": ENVIRONMENT}, sites=self.sites, kinds=tuple(OF_KIND), states=self.states, now=NOW,
+                environments={"x": ENVIRONMENT}, sites=self.sites, kinds=tuple(OF_KIND),
+                away=not_open(self.states, self.sites, NOW),
             ):  # fmt: skip
                 if option.why_not is None:
                     open_at[option.site].add(flavour)

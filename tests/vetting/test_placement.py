@@ -26,7 +26,7 @@ from vetting.errors import (
     SITE_NOT_OPEN,
     TERMS_NOT_ACCEPTED,
 )
-from vetting.placement import Certification, Downtime, Option, SiteState, Wish, choose, places
+from vetting.placement import Certification, Downtime, Option, SiteState, Wish, choose, not_open, places
 from vetting.recorded import Evidence, MappingState, Recorded, Suspension
 from vetting.resources import Resources
 from vetting.settings import Tier
@@ -89,8 +89,10 @@ def person(
     )
 
 
-def options(wish: Wish, tier: str = "T1", **changes: Any) -> list[Option]:
-    known = {"flavours": FLAVOURS, "environments": ENVIRONMENTS, "sites": SITES, "kinds": KINDS, "now": NOW}
+def options(wish: Wish, tier: str = "T1", states: dict[str, SiteState] | None = None, **changes: Any) -> list[Option]:
+    known = {"flavours": FLAVOURS, "environments": ENVIRONMENTS, "sites": SITES, "kinds": KINDS}
+    if states is not None:
+        known["away"] = not_open(states, changes.get("sites", SITES), NOW)
     return places(wish, **{"eligibility": person(tier), **known, **changes})
 
 

@@ -138,7 +138,7 @@ def dossier_of(desk: Desk, visitor: Visitor, request_id: str) -> Dossier:
         earlier=[summary_of(requests, desk.offer.sites, one) for one in earlier if one.id != request.id],
         recorded=recorded,
         checklist=[_check(check, is_stale=is_stale) for check in _checks(desk, request, eligibility)],
-        sites=_sites(desk, request, eligibility, now),
+        sites=_sites(desk, request, eligibility),
         steps=[_step(step, people) for step in steps],
         reviewer=who_is(request.reviewer, people),
         needs_two=request.asked.amount_milli_unit_seconds > requests.rules.ceiling_milli_unit_seconds,
@@ -191,7 +191,7 @@ def _check(check: Check, *, is_stale: bool) -> CheckShown:
     return CheckShown(text=describe(check), answer="unknown" if unknown else "yes" if check.holds else "no")
 
 
-def _sites(desk: Desk, request: Request, eligibility: Eligibility, now: datetime) -> list[SiteSuggested]:
+def _sites(desk: Desk, request: Request, eligibility: Eligibility) -> list[SiteSuggested]:
     """All sites, those first that would take the flavour that is asked for, or the first one that there is."""
     offer = desk.offer
     flavour = request.asked.flavour if request.asked.flavour in offer.flavours else next(iter(offer.flavours))
@@ -200,7 +200,7 @@ def _sites(desk: Desk, request: Request, eligibility: Eligibility, now: datetime
         options = places(
             Wish(flavour=flavour, environment=environment), eligibility=eligibility, flavours=offer.flavours,
             environments=offer.environments, sites=offer.sites, kinds={site.kind for site in offer.sites.values()},
-            now=now, away=desk.closed(),
+            away=desk.closed(),
         )  # fmt: skip
         for option in options:
             if option.site not in found or option.why_not is None:

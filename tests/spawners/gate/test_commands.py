@@ -40,7 +40,7 @@ def test_init_writes_what_the_site_installs(nbfed: Commands, tmp_path: Path) -> 
         "accounts", "policy.json", "principals", "site-gate", "sshd.conf", "sudoers",
     ]  # fmt: skip
     assert "nbfed ca init" in said.output
-    assert (folder / "site-gate").read_text() == assemble("slurm", "HPC Andes")
+    assert (folder / "site-gate").read_text() == assemble("slurm", "andes")
     assert (folder / "site-gate").stat().st_mode & 0o777 == 0o755
     policy = json.loads((folder / "policy.json").read_text())
     assert policy["limits"] == {"minutes": 720, "cpus": 32, "memory_mib": 122_880, "gpus": 2}
@@ -90,7 +90,7 @@ def test_init_again_changes_nothing_that_the_site_changed(nbfed: Commands, tmp_p
 
 
 def test_gate_prints_the_program_alone(nbfed: Commands) -> None:
-    assert nbfed("site", "gate", "andes").output == assemble("slurm", "HPC Andes")
+    assert nbfed("site", "gate", "andes").output == assemble("slurm", "andes")
 
 
 @pytest.mark.parametrize("command", ["init", "gate"])
