@@ -18,7 +18,7 @@ from federation.ids import new_id
 from spawners.backends.kubernetes_pods import pod_name
 from tests.kubernetes.cluster.node import Node, running_node
 from tests.kubernetes.cluster.programs import ClusterMissing
-from tests.kubernetes.images import TAG, prepare_image
+from tests.kubernetes.images import prepare_image, tag_of
 
 __all__ = ["ENVIRONMENT", "Namespace", "Place", "running_place"]
 
@@ -170,10 +170,11 @@ def running_place() -> Iterator[Place]:
             raise ClusterMissing(f"KUBECONFIG is set, but not {' and '.join(missing)}")
         yield Place(Path(given).absolute(), os.environ["NBFED_TEST_IMAGE"], os.environ["NBFED_TEST_HUB_IP"])
         return
-    archive = prepare_image(ENVIRONMENT)
+    image = f"singleuser-{ENVIRONMENT}"
+    archive = prepare_image(image)
     with running_node() as node:
         node.load(archive)
-        yield Place(node.kubeconfig, TAG.format(environment=ENVIRONMENT), node.address, node)
+        yield Place(node.kubeconfig, tag_of(image), node.address, node)
 
 
 def _client(kubeconfig: Path) -> httpx.Client:
