@@ -45,6 +45,7 @@ from spawners.gateway.ca import CertificateAuthority
 from spawners.gateway.ca_commands import ca
 from spawners.gateway.commands import gateway
 from spawners.gateway.credentials import Credentials
+from spawners.gateway.door import Door
 from spawners.gateway.link import Link
 from spawners.quota_commands import quota
 from spawners.sessions import Sessions
@@ -137,8 +138,8 @@ class Installation:
         return self.settings.state.gateway
 
     @property
-    def gateway_socket(self) -> Path:
-        return gateway_wiring.socket(self.settings)
+    def gateway_door(self) -> Door:
+        return self.settings.gateway_door
 
     @property
     def gateway_application(self) -> Callable[[], FastAPI]:
@@ -280,7 +281,7 @@ def worker(port: int | None) -> None:
     shell, registry = worker_of(parts)
     port = port or settings.yaml.listen.worker_port
     try:
-        pages = serving(application(shell.health, registry), port)
+        pages = serving(application(shell.health, registry), settings.yaml.listen.worker_ip, port)
     except OSError as error:
         raise click.ClickException(
             f"Port {port} cannot be opened: {error.strerror}. Choose another with listen.worker_port in "
@@ -337,7 +338,9 @@ def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
     }
     named["identity.auth_state_key_file"] = yaml.identity.auth_state_key_file
     named["mail.password_file"] = yaml.mail.password_file if yaml.mail else None
-    for key, file in {"database.url_file": yaml.database.url_file, **named}.items():
+    named["database.url_file"] = yaml.database.url_file
+    named["database.hub_url_file"] = yaml.database.hub_url_file
+    for key, file in named.items():
         try:
             if file is not None:
                 settings.read_secret(file, key)

@@ -33,7 +33,7 @@ from federation.commands import plain
 from federation.database import Database, DatabaseUnavailable
 from federation.settings import KubernetesSite, LocalSite
 from hub_config.banner import check_local_sites
-from hub_config.settings import Settings, SettingsError
+from hub_config.settings import LOOPBACK, Settings, SettingsError
 from hub_config.wiring import cluster_of, environments_folder
 from spawners.backends.cluster import Cluster, ClusterAway, ClusterRefused
 
@@ -44,7 +44,6 @@ SHOWN = ("jupyterhub", "oauthenticator", "batchspawner", "wrapspawner", "jupyter
 LITTLE_DISK_BYTES = 2**30
 CLOCK_WARN = timedelta(seconds=5)
 CLOCK_FAIL = timedelta(minutes=1)
-LOOPBACK = "127.0.0.1"
 
 
 class State(StrEnum):
@@ -335,21 +334,22 @@ def clusters(settings: Settings) -> Iterator[Check]:
     """Whether each site's API server answers, and lets us see our pods."""
     sites = {key: site for key, site in settings.yaml.sites.items() if isinstance(site, KubernetesSite)}
     for key, site in sites.items():
-        yield _cluster(f"site {key}", f"sites.{key}.kubeconfig_file", cluster_of(settings, site))
+        way = f"sites.{key}.kubeconfig_file" if site.kubeconfig_file else "this pod's service account"
+        yield _cluster(f"site {key}", way, cluster_of(settings, site))
         told = site.hub_url or settings.hub_url
         if urlsplit(told).hostname in (LOOPBACK, "::1", "localhost"):
             advice = f"Set listen.hub_ip to an address that they reach, or sites.{key}.hub_url."
             yield Check(f"site {key}", State.FAIL, f"its pods are told that the hub is at {told}: themselves", advice)
 
 
-def _cluster(name: str, setting: str, cluster: Cluster) -> Check:
+def _cluster(name: str, way: str, cluster: Cluster) -> Check:
     try:
         cluster.ask("list_pod", limit=1)
     except ClusterAway as error:
-        advice = f"Nothing starts there, and nothing that runs there is stopped. Look at {setting}, and at the cluster."
+        advice = f"Nothing starts there, and nothing that runs there is stopped. Look at {way}, and at the cluster."
         return Check(name, State.FAIL, f"does not answer: {error}", advice)
     except ClusterRefused as refused:
-        advice = f"Give the account of {setting} the role of helm-values/site/namespace.yaml; a token may have expired."
+        advice = f"Give {way} the role of helm-values/site/namespace.yaml; a token may have expired."
         return Check(name, State.FAIL, f"refuses us: {refused}", advice)
     finally:
         cluster.close()
@@ -405,42 +405,42 @@ def _hub_version(answer: httpx.Response) -> str | None:
 
 def proxy(client: httpx.Client, settings: Settings) -> Check:
     """Whether the proxy takes this installation's token at its API port."""
-    name, port = "proxy API", settings.yaml.listen.proxy_api_port
+    name, url = "proxy API", settings.proxy_api_url
     token = existing_secret(settings, "proxy_token")
-    answer = ask(client, f"http://{LOOPBACK}:{port}/api/routes", headers={"Authorization": f"token {token or ''}"})
+    answer = ask(client, f"{url}/api/routes", headers={"Authorization": f"token {token or ''}"})
     if isinstance(answer, str):
         advice = "`nbfed up` starts the proxy, and starts it again when it ends."
-        return Check(name, State.FAIL, f"nothing answers at port {port}: {answer}", advice)
+        return Check(name, State.FAIL, f"nothing answers at {url}: {answer}", advice)
     if answer.status_code != httpx.codes.OK:
         return Check(
             name,
             State.FAIL,
-            f"port {port} refuses our token: HTTP {answer.status_code}",
+            f"{url} refuses our token: HTTP {answer.status_code}",
             "Another installation or program has this port: choose another with listen.proxy_api_port in "
             f"{settings.file}. Or the token was changed while the proxy ran: start the service again.",
         )
-    return Check(name, State.OK, f"answers at port {port}")
+    return Check(name, State.OK, f"answers at {url}")
 
 
 def worker_token(client: httpx.Client, settings: Settings) -> Check:
     """Whether the hub lets the worker do its work; without that leases are not renewed."""
-    name, port = "worker token", settings.yaml.listen.hub_port
+    name, url = "worker token", settings.hub_url
     token = existing_secret(settings, "worker_token")
     if token is None:
         return Check(name, State.WARN, "was not made yet", "The first `nbfed up` makes it.")
     answer = ask(
         client,
-        f"{settings.hub_url}/hub/api/users",
+        f"{url}/hub/api/users",
         params={"state": "active", "limit": 1},
         headers={"Authorization": f"token {token}"},
     )
     if isinstance(answer, str):
-        return Check(name, State.WARN, f"the hub does not answer at port {port}: {answer}", "Start the hub first.")
+        return Check(name, State.WARN, f"the hub does not answer at {url}: {answer}", "Start the hub first.")
     if answer.status_code != httpx.codes.OK:
         return Check(
             name,
             State.FAIL,
-            f"the hub at port {port} refuses it: HTTP {answer.status_code}",
+            f"the hub at {url} refuses it: HTTP {answer.status_code}",
             "The hub runs with another one: give both the same NBFED_HOME (or NBFED_WORKER_TOKEN), and start the "
             "service again. Until then leases are not renewed.",
         )
@@ -449,13 +449,13 @@ def worker_token(client: httpx.Client, settings: Settings) -> Check:
 
 def worker(client: httpx.Client, settings: Settings) -> Check:
     """Whether a worker leads or stands by on this machine, and is well."""
-    name, port = "worker", settings.yaml.listen.worker_port
-    answer = ask(client, f"http://{LOOPBACK}:{port}/health")
+    name, url = "worker", settings.worker_url
+    answer = ask(client, f"{url}/health")
     if isinstance(answer, str):
         return Check(
             name,
             State.FAIL,
-            f"nothing answers at port {port}: {answer}",
+            f"nothing answers at {url}: {answer}",
             "`nbfed up` starts it. Without a worker leases are not renewed, and what ends by itself is settled late.",
         )
     found = _health(answer)
@@ -463,7 +463,7 @@ def worker(client: httpx.Client, settings: Settings) -> Check:
         return Check(
             name,
             State.FAIL,
-            f"what answers at port {port} is not a worker: HTTP {answer.status_code}",
+            f"what answers at {url} is not a worker: HTTP {answer.status_code}",
             f"Another program has this port: choose another with listen.worker_port in {settings.file}.",
         )
     text = "leads" if found["role"] == "leader" else "stands by; another worker leads"

@@ -47,7 +47,7 @@ class Federation:
 
     @property
     def client(self) -> GatewayClient:
-        return GatewayClient(self.service.state.gateway_socket)
+        return GatewayClient(self.service.settings.gateway_door)
 
     @property
     def gateway_log(self) -> Path:
