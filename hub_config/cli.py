@@ -333,13 +333,12 @@ def schema() -> None:
 def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
     """What is wrong with the secrets that federation.yaml names: a line for each, not only for the first."""
     yaml = settings.yaml
-    named = {
+    named = {"database.url_file": yaml.database.url_file, "database.hub_url_file": yaml.database.hub_url_file}
+    named |= {
         f"identity.providers.{each.id}.client_secret_file": each.client_secret_file for each in yaml.identity.providers
     }
     named["identity.auth_state_key_file"] = yaml.identity.auth_state_key_file
     named["mail.password_file"] = yaml.mail.password_file if yaml.mail else None
-    named["database.url_file"] = yaml.database.url_file
-    named["database.hub_url_file"] = yaml.database.hub_url_file
     for key, file in named.items():
         try:
             if file is not None:
