@@ -38,7 +38,7 @@ run: setup ## the whole service on this machine, with demo sign-in and local ses
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm $(STAMPS)/helm
 
 # Who names a cluster needs none of this.
 .PHONY: setup-kubernetes
@@ -142,6 +142,10 @@ ifeq ($(ROOT)$(DEBIAN),yesyes)
 endif
 	@echo "Preparing Keycloak for the tests"
 	@$(BIN)/python -m tests.support.keycloak && touch $@ || [ "$(CI)" != true ]
+
+# Without it, our chart is not rendered, except in CI.
+$(STAMPS)/helm: $(wildcard tests/helm_values/helm/go.*) tests/support/helm.py $(STAMPS)/dev
+	@$(BIN)/python -m tests.support.helm && touch $@ || [ "$(CI)" != true ]
 
 CLUSTER := tests/kubernetes/cluster/kubernetes
 $(STAMPS)/kubernetes: $(wildcard $(CLUSTER)/go.* $(CLUSTER)/*.go $(CLUSTER)/*/*.go images/singleuser/* images/hub/*) $(STAMPS)/dev
