@@ -122,8 +122,9 @@ def _storage() -> Iterator[list[str]]:
         try:
             yield options
         finally:
-            # The storage itself is mounted onto itself.
-            for mount in (f"{folder}/overlay/overlay", f"{folder}/vfs"):
+            # The storage is mounted onto itself, and what a build that failed left lies in it.
+            mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+            for mount in sorted((one for one in mounts if one.startswith(f"{folder}/")), reverse=True):
                 subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False, timeout=60)
 
 

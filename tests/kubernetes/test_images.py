@@ -17,12 +17,13 @@ import importlib.metadata, json, os, pathlib, shutil, sys
 folders = ("/var/lib/apt/lists", "/var/cache/apt", "/var/log", "/home", "/packed", "/tmp", "/root", "/srv")
 files = [os.path.join(path, name) for folder in folders for path, _, names in os.walk(folder) for name in names]
 usual = (".bashrc", ".bash_logout", ".profile")
-size = sum(
-    os.lstat(os.path.join(path, name)).st_blocks * 512
+seen = {
+    (found.st_dev, found.st_ino): found.st_size
     for top in pathlib.Path("/").iterdir() if top.name not in ("proc", "sys", "dev")
     for path, _, names in os.walk(top) for name in names
-)
-packages = {one.metadata["Name"].lower(): one.version for one in importlib.metadata.distributions()}
+    for found in [os.lstat(os.path.join(path, name))]
+}
+packages = {one.metadata["Name"].lower().replace("_", "-"): one.version for one in importlib.metadata.distributions()}
 programs = ("jupyterhub-singleuser", "jupyterhub", "nbfed", "ssh", "pip", "gcc", "node")
 writable = [path for path in (sys.prefix, "/usr/bin", "/etc") if os.access(path, os.W_OK)]
 print(json.dumps({
@@ -34,7 +35,7 @@ print(json.dumps({
     "left": [path for path in files if os.path.basename(path) not in usual and os.path.getsize(path)],
     "settings": [path for path in ("/etc/pip.conf",) if os.path.exists(path) and os.path.getsize(path)],
     "writable": writable,
-    "bytes": size,
+    "bytes": sum(seen.values()),
 }))
 """
 
@@ -77,7 +78,7 @@ class Expected:
     most_bytes: int = 4 * 10**9
 
 
-_SERVER = frozenset({"jupyterhub", "jupyterlab", "nbfed_lab"})
+_SERVER = frozenset({"jupyterhub", "jupyterlab", "nbfed-lab"})
 _OURS = frozenset({"jupyterhub", "notebooks-federation", "pycurl", "jupyterhub-idle-culler", "psycopg-binary"})
 _TABLES = _SERVER | {"numpy", "scipy", "pandas", "matplotlib"}
 
