@@ -7,6 +7,7 @@ never raises: what it cannot find out is its answer.
 import os
 import platform
 import shutil
+import socket
 import stat
 import tempfile
 from collections import Counter
@@ -36,12 +37,17 @@ from hub_config.banner import check_local_sites
 from hub_config.settings import LOOPBACK, Settings, SettingsError
 from hub_config.wiring import cluster_of, environments_folder
 from spawners.backends.cluster import Cluster, ClusterAway, ClusterRefused
+from spawners.backends.pods import ATTEMPT, read_pod
 
 __all__ = ["Check", "State", "examine", "report"]
 
 PRODUCT = "notebooks-federation"
 SHOWN = ("jupyterhub", "oauthenticator", "batchspawner", "wrapspawner", "jupyterhub-kubespawner", "sqlalchemy")
 LITTLE_DISK_BYTES = 2**30
+POD = "NBFED_POD"
+"""Environment: which process's pod this is, as our chart says."""
+SESSIONS_TRIED = 3
+REACH_SECONDS = 3.0
 CLOCK_WARN = timedelta(seconds=5)
 CLOCK_FAIL = timedelta(minutes=1)
 
@@ -331,11 +337,18 @@ def environments(settings: Settings) -> Check:
 
 
 def clusters(settings: Settings) -> Iterator[Check]:
-    """Whether each site's API server answers, and lets us see our pods."""
+    """Whether each site's API server answers, and lets us see our pods; from the worker's pod, whether sessions are kept
+    apart.
+    """
     sites = {key: site for key, site in settings.yaml.sites.items() if isinstance(site, KubernetesSite)}
     for key, site in sites.items():
-        way = f"sites.{key}.kubeconfig_file" if site.kubeconfig_file else "this pod's service account"
-        yield _cluster(f"site {key}", way, cluster_of(settings, site))
+        way = f"the account of sites.{key}.kubeconfig_file" if site.kubeconfig_file else "this pod's service account"
+        cluster = cluster_of(settings, site)
+        found = _cluster(f"site {key}", way, cluster)
+        yield found
+        if found.state is State.OK and os.environ.get(POD) == "worker" and not site.kubeconfig_file:
+            yield network_policy(f"site {key}", cluster, reaches)
+        cluster.close()
         told = site.hub_url or settings.hub_url
         if urlsplit(told).hostname in (LOOPBACK, "::1", "localhost"):
             advice = f"Set listen.hub_ip to an address that they reach, or sites.{key}.hub_url."
@@ -351,9 +364,36 @@ def _cluster(name: str, way: str, cluster: Cluster) -> Check:
     except ClusterRefused as refused:
         advice = f"Give {way} the role of helm-values/site/namespace.yaml; a token may have expired."
         return Check(name, State.FAIL, f"refuses us: {refused}", advice)
-    finally:
-        cluster.close()
     return Check(name, State.OK, f"answers for namespace {cluster.namespace}")
+
+
+def network_policy(name: str, cluster: Cluster, reach: Callable[[str, int], bool]) -> Check:
+    """Whether a session of somebody can be reached from a pod that no policy lets in: the worker's."""
+    try:
+        pods = cluster.ask("list_pod", label_selector=ATTEMPT, field_selector="status.phase=Running")["items"]
+        seen = [one for one in map(read_pod, pods) if one.host is not None and one.port is not None]
+    except (ClusterAway, ClusterRefused) as error:
+        return Check(name, State.WARN, f"its sessions cannot be listed: {error}", "Try again.")
+    if not seen:
+        return Check(name, State.OK, "no session runs there, so whether its network policies are enforced is not known")
+    if not any(reach(str(one.host), int(one.port or 0)) for one in seen[:SESSIONS_TRIED]):
+        return Check(name, State.OK, "its network policies are enforced: no session can be reached from here")
+    return Check(
+        name,
+        State.WARN,
+        "its network policies are not enforced: a session can be reached from here",
+        "Sessions reach each other, and what else listens in the cluster; only tokens protect them. Ask for a network "
+        "plugin that enforces policies.",
+    )
+
+
+def reaches(host: str, port: int) -> bool:
+    """Whether a connection is taken there, within seconds."""
+    try:
+        with socket.create_connection((host, port), timeout=REACH_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 # --- the running service ------------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.support.cache import made_once
 
-__all__ = ["Helm", "HelmMissing", "prepare"]
+__all__ = ["Helm", "HelmMissing", "helm_or_skip", "prepare"]
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "tests" / "helm_values" / "helm"
@@ -43,17 +44,29 @@ class Helm:
             [str(self._program), *words], capture_output=True, text=True, check=False, timeout=120, cwd=ROOT
         )
 
-    def render(self, chart: str, values: Sequence[str], settings: Mapping[str, str] | None = None) -> list[Any]:
+    def render(
+        self,
+        chart: str,
+        values: Sequence[str],
+        settings: Mapping[str, str] | None = None,
+        *,
+        namespace: str = "federation",
+    ) -> list[Any]:
         """The objects of a chart with these files of values, and `--set` for each setting."""
-        done = self.template(chart, values, settings)
+        done = self.template(chart, values, settings, namespace=namespace)
         assert done.returncode == 0, done.stderr
         return [content for content in yaml.safe_load_all(done.stdout) if content]
 
     def template(
-        self, chart: str, values: Sequence[str], settings: Mapping[str, str] | None = None
+        self,
+        chart: str,
+        values: Sequence[str],
+        settings: Mapping[str, str] | None = None,
+        *,
+        namespace: str = "federation",
     ) -> subprocess.CompletedProcess[str]:
         """The same, as the program tells it."""
-        words = ["template", "nbfed", chart, "--namespace", "federation", "--kube-version", KUBERNETES]
+        words = ["template", "nbfed", chart, "--namespace", namespace, "--kube-version", KUBERNETES]
         words += [word for file in values for word in ("--values", file)]
         words += [word for name, value in (settings or {}).items() for word in ("--set-string", f"{name}={value}")]
         return self.run(*words)
@@ -69,6 +82,16 @@ def prepare() -> Helm:
     """
     key = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in ("go.mod", "go.sum"))).hexdigest()[:12]
     return Helm(made_once(f"helm-{key}", _build) / "helm")
+
+
+def helm_or_skip() -> Helm:
+    """The program; without it a test is skipped, with the reason, except in CI."""
+    try:
+        return prepare()
+    except HelmMissing as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no helm: {missing}")
 
 
 def _build(folder: Path) -> None:
