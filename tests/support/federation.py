@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,6 @@ __all__ = ["Federation", "running_federation"]
 
 _READY_SECONDS = 60
 _END_SECONDS = 120
-_FLAVOURS = ["small"]
 _DEFAULT = {"amount_hours": 100, "period": "month", "sessions": 6, "flavours": ["small", "medium"]}
 
 
@@ -135,10 +134,10 @@ class Federation:
                 self.gateway.wait(15)
 
 
-def _site(slurm: SlurmSite, sshd: SshSite, node: str) -> dict[str, Any]:
+def _site(slurm: SlurmSite, sshd: SshSite, node: str, flavours: Sequence[str]) -> dict[str, Any]:
     """Its part of federation.yaml."""
     return {
-        "kind": "batch", "title": f"HPC {slurm.name.title()}", "dialect": "slurm", "flavours": _FLAVOURS,
+        "kind": "batch", "title": f"HPC {slurm.name.title()}", "dialect": "slurm", "flavours": list(flavours),
         "nodes": [node], "ports": "20000-29999", "walltime_hours": 2, "partition": "notebooks",
         "partitions": ["short"], "boot_seconds": 120,
         "login": {
@@ -151,8 +150,12 @@ def _site(slurm: SlurmSite, sshd: SshSite, node: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
-    """A federation of these sites and this machine."""
+def running_federation(
+    slurm: Mapping[str, SlurmSite], *, batch_flavours: Sequence[str] = ("small",), **more: Mapping[str, Any]
+) -> Iterator[Federation]:
+    """A federation of these sites, which offer these flavours, and this machine. `more` adds to sections of
+    federation.yaml, or replaces keys there.
+    """
     minimal = {
         "title": "Python", "local": {"prefix": "minimal"},
         "batch": {"path": f"{os.environ['NBFED_ENVIRONMENTS']}/minimal"},
@@ -167,14 +170,15 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
             stack.callback(gates[name].remove)
             command = f"/usr/bin/sudo -n {folder / name / 'site-gate'}"
             sshd[name] = stack.enter_context(running_sshd(name, ROBOT, command, []))
-        sites = {name: _site(slurm[name], sshd[name], NODES[n]) for n, name in enumerate(slurm)}
+        sites = {name: _site(slurm[name], sshd[name], NODES[n], batch_flavours) for n, name in enumerate(slurm)}
         first = free_port()
         gateway = {"with_up": False, "forward_ports": f"{first}-{first + 50}"}
-        service = stack.enter_context(
-            running_service(
-                start=False, sites=sites, environments={"minimal": minimal}, defaults={"T1": _DEFAULT}, gateway=gateway
-            )
-        )
+        sections: dict[str, dict[str, Any]] = {
+            "sites": sites, "environments": {"minimal": minimal}, "defaults": {"T1": _DEFAULT}, "gateway": gateway,
+        }  # fmt: skip
+        for section, content in more.items():
+            sections[section] = sections.get(section, {}) | dict(content)
+        service = stack.enter_context(running_service(start=False, **sections))
         service.nbfed("ca", "init")
         for one in sshd.values():
             one.trust((service.state.root / "gateway" / "ca.pub").read_text().strip())
