@@ -49,12 +49,12 @@ test: setup-test lint ## everything that is checked on each change (a real hub a
 	$(PYTEST) -m "not long and not kubernetes" --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-long
-test-long: setup-test ## thousands of random steps, many repetitions: before an issue is closed
+test-long: setup-test setup-kubernetes ## thousands of random steps, many repetitions: before an issue is closed
 	$(PYTEST) -m long $(ARGS)
 
 .PHONY: test-kubernetes
 test-kubernetes: setup-test setup-kubernetes ## sessions as pods of a real cluster; KUBECONFIG names one that is there
-	$(PYTEST) -m kubernetes $(ARGS)
+	$(PYTEST) -m "kubernetes and not long" $(ARGS)
 
 .PHONY: cluster
 cluster: $(STAMPS)/kubernetes ## a Kubernetes of one node on this machine, until Ctrl-C
