@@ -16,9 +16,10 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 NBFED_HOME ?= $(CURDIR)/run
 ENVIRONMENTS := python minimal
+IMAGES := hub gateway singleuser-minimal singleuser-python singleuser-scientific
 # Named by what is in them: the locked packages, and our part of JupyterLab.
 LAB := spawners/lab/wheel.py spawners/lab/nbfed_lab/__init__.py spawners/lab/nbfed_lab/extension.js
-ENVIRONMENT_KEY := $(shell cat images/environments/*/requirements.lock $(LAB) | sha256sum | cut -c1-12)
+ENVIRONMENT_KEY := $(shell cat $(patsubst %,images/environments/%/requirements.lock,$(sort $(ENVIRONMENTS))) $(LAB) | sha256sum | cut -c1-12)
 NBFED_ENVIRONMENTS ?= $(if $(ROOT),/var/lib/notebooks-federation,$(CURDIR)/.environments)/$(ENVIRONMENT_KEY)
 export NBFED_HOME NBFED_ENVIRONMENTS
 
@@ -37,7 +38,7 @@ run: setup $(if $(HPC),$(STAMPS)/slurm) ## the whole service on this machine; HP
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm $(STAMPS)/helm
 
 # Who names a cluster needs none of this.
 .PHONY: setup-kubernetes
@@ -48,20 +49,20 @@ test: setup-test lint ## everything that is checked on each change (a real hub a
 	$(PYTEST) -m "not long and not kubernetes" --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-long
-test-long: setup-test ## thousands of random steps, many repetitions: before an issue is closed
+test-long: setup-test setup-kubernetes ## thousands of random steps, many repetitions: before an issue is closed
 	$(PYTEST) -m long $(ARGS)
 
 .PHONY: test-kubernetes
 test-kubernetes: setup-test setup-kubernetes ## sessions as pods of a real cluster; KUBECONFIG names one that is there
-	$(PYTEST) -m kubernetes $(ARGS)
+	$(PYTEST) -m "kubernetes and not long" $(ARGS)
 
 .PHONY: cluster
 cluster: $(STAMPS)/kubernetes ## a Kubernetes of one node on this machine, until Ctrl-C
 	@exec $(BIN)/python -m tests.kubernetes.cluster
 
 .PHONY: images
-images: ## the notebook environments as container images, with buildah
-	@for environment in $(ENVIRONMENTS); do scripts/build-image $$environment; done
+images: ## hub, gateway and the notebook environments as container images, with buildah or docker
+	@for image in $(IMAGES); do echo "Building $$image"; scripts/build-image $$image; done
 
 .PHONY: bench
 bench: setup-test ## measure; nothing is asserted
@@ -142,15 +143,19 @@ endif
 	@echo "Preparing Keycloak for the tests"
 	@$(BIN)/python -m tests.support.keycloak && touch $@ || [ "$(CI)" != true ]
 
+# Without it, our chart is not rendered, except in CI.
+$(STAMPS)/helm: $(wildcard tests/helm_values/helm/go.*) tests/support/helm.py $(STAMPS)/dev
+	@$(BIN)/python -m tests.support.helm && touch $@ || [ "$(CI)" != true ]
+
 CLUSTER := tests/kubernetes/cluster/kubernetes
-$(STAMPS)/kubernetes: $(wildcard $(CLUSTER)/go.* $(CLUSTER)/*.go $(CLUSTER)/*/*.go images/singleuser/*) $(STAMPS)/dev
+$(STAMPS)/kubernetes: $(wildcard $(CLUSTER)/go.* $(CLUSTER)/*.go $(CLUSTER)/*/*.go images/singleuser/* images/hub/*) $(STAMPS)/dev
 ifeq ($(ROOT)$(DEBIAN),yesyes)
 	@for p in etcd containerd runc buildah mmdebstrap ip; do command -v $$p >/dev/null || missing=yes; done; \
 	  [ -z "$${missing:-}" ] || scripts/debian-packages etcd-server containerd runc containernetworking-plugins buildah \
 	    mmdebstrap iproute2
 endif
 	@$(BIN)/python -m tests.kubernetes.cluster.programs
-	@$(BIN)/python -m tests.kubernetes.images minimal
+	@$(BIN)/python -m tests.kubernetes.images
 	@touch $@
 
 # Its folder is named by what is in it, so once complete it is right. Times of files say nothing: another clone may have

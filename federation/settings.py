@@ -26,6 +26,7 @@ __all__ = [
     "Section",
     "Site",
     "Terms",
+    "Url",
     "in_language",
     "port_range",
 ]
@@ -56,6 +57,10 @@ def _address(url: str) -> str:
 
 def _ip(address: str) -> str:
     return str(ip_address(address))
+
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+/?$"), AfterValidator(_address)]
+"""Scheme, host and port of a server."""
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -98,9 +103,7 @@ class FederationSection(Section):
     mode: Literal["demo", "production"] = Field(
         "demo", description="production refuses demo sign-in, plain http and local sites"
     )
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+/?$"), AfterValidator(_address)] = Field(
-        "http://127.0.0.1:8000", description="what people type; the proxy listens on its port"
-    )
+    base_url: Url = Field("http://127.0.0.1:8000", description="what people type; the proxy listens on its port")
     hub: Name = Field("hub", description="this hub's name in the books, where several share one database")
     languages: list[str] = Field(["en", "es", "pt"], min_length=1, description="first = default")
     contact: str = Field("", description="where people ask for help: an e-mail address or a page")
@@ -108,26 +111,40 @@ class FederationSection(Section):
 
 
 class ListenSection(Section):
-    """Where the processes listen; all but the proxy and, where it is said, the hub only on loopback."""
+    """Where the processes listen; all but the proxy only on loopback, if nothing else is said. The addresses (`_url`) are
+    for processes that have machines or pods of their own.
+    """
 
     public_ip: str | None = Field(None, description="where the proxy listens, if not on the host of base_url")
     public_port: Port | None = Field(
         None, description="the proxy's port, if not that of base_url: behind something that ends TLS, for instance"
     )
     proxy_api_port: Port = 8001
+    proxy_api_url: Url | None = Field(None, description="where the hub reaches the proxy's API; null: on this machine")
     hub_ip: Annotated[str, AfterValidator(_ip)] = Field(
         "127.0.0.1", description="where the hub listens; pods of Kubernetes sites must reach it. 0.0.0.0: everywhere"
     )
     hub_port: Port = 8081
+    hub_url: Url | None = Field(
+        None, description="where proxy, worker and sessions reach the hub; null: where it listens, on this machine"
+    )
+    worker_ip: Annotated[str, AfterValidator(_ip)] = Field("127.0.0.1", description="where the worker's pages are")
     worker_port: Port = Field(8082, description="the worker's health and metrics")
+    worker_url: Url | None = Field(None, description="where `nbfed doctor` finds these pages; null: on this machine")
     desk_port: Port = Field(8083, description="the access desk")
     sign_in_port: Port = Field(9400, description="the demo sign-in")
 
 
 class DatabaseSection(Section):
-    """Where the books are. Without it: SQLite in the state folder. `NBFED_DATABASE_URL` comes first."""
+    """Where the books are, and the hub's own records. Without it: SQLite in the state folder. `NBFED_DATABASE_URL` comes
+    first.
+    """
 
     url_file: str | None = Field(None, description="file that holds an SQLAlchemy URL")
+    hub_url_file: str | None = Field(
+        None,
+        description="the same for JupyterHub's own database, which is another one; `NBFED_HUB_DATABASE_URL` comes first",
+    )
     busy_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         5.0, description="how long a write waits for another one before it counts as an outage"
     )
@@ -207,9 +224,7 @@ class KubernetesSite(_AnySite):
         None, description="how hub and worker reach the cluster; null: the service account of their own pods"
     )
     context: str | None = Field(None, description="of the kubeconfig; null: its current one")
-    hub_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+/?$"), AfterValidator(_address)] | None = (
-        Field(None, description="where pods reach the hub; null: where the hub listens")
-    )
+    hub_url: Url | None = Field(None, description="where pods reach the hub; null: listen.hub_url")
     homes: Homes | None = Field(None, description="null: a session's files go with it")
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels of the nodes that sessions run on")
     gpu_resource: str = Field("nvidia.com/gpu", description="what the cluster calls a GPU")

@@ -16,8 +16,6 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 __all__ = ["application", "serving"]
 
-_HOST = "127.0.0.1"
-
 Health = Callable[[], tuple[bool, dict[str, Any]]]
 Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 
@@ -42,15 +40,15 @@ def application(health: Health, registry: CollectorRegistry) -> Application:
     return answer
 
 
-def serving(app: Application, port: int) -> AbstractContextManager[None]:
-    """Open the port on the loopback interface; while the block runs, answer there.
+def serving(app: Application, host: str, port: int) -> AbstractContextManager[None]:
+    """Open the port of that address; while the block runs, answer there.
 
     Raises
     ------
     OSError
         If the port cannot be opened.
     """
-    return _answering(waitress.server.create_server(app, host=_HOST, port=port, threads=2))
+    return _answering(waitress.server.create_server(app, host=host, port=port, threads=2))
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from spawners.gateway.commands import gateway
 from spawners.gateway.conformance import SiteCheck
 from spawners.gateway.conformance_job import ProbeJob
 from spawners.gateway.credentials import Credentials
+from spawners.gateway.door import Door
 from spawners.gateway.link import Link
 from spawners.quota_commands import quota
 from spawners.sessions import Sessions
@@ -139,8 +140,8 @@ class Installation:
         return self.settings.state.gateway
 
     @property
-    def gateway_socket(self) -> Path:
-        return gateway_wiring.socket(self.settings)
+    def gateway_door(self) -> Door:
+        return self.settings.gateway_door
 
     @property
     def gateway_application(self) -> Callable[[], FastAPI]:
@@ -300,7 +301,7 @@ def worker(port: int | None) -> None:
     shell, registry = worker_of(parts)
     port = port or settings.yaml.listen.worker_port
     try:
-        pages = serving(application(shell.health, registry), port)
+        pages = serving(application(shell.health, registry), settings.yaml.listen.worker_ip, port)
     except OSError as error:
         raise click.ClickException(
             f"Port {port} cannot be opened: {error.strerror}. Choose another with listen.worker_port in "
@@ -378,12 +379,13 @@ def schema() -> None:
 def _complaints_about_secrets(settings: Settings) -> Iterator[str]:
     """What is wrong with the secrets that federation.yaml names: a line for each, not only for the first."""
     yaml = settings.yaml
-    named = {
+    named = {"database.url_file": yaml.database.url_file, "database.hub_url_file": yaml.database.hub_url_file}
+    named |= {
         f"identity.providers.{each.id}.client_secret_file": each.client_secret_file for each in yaml.identity.providers
     }
     named["identity.auth_state_key_file"] = yaml.identity.auth_state_key_file
     named["mail.password_file"] = yaml.mail.password_file if yaml.mail else None
-    for key, file in {"database.url_file": yaml.database.url_file, **named}.items():
+    for key, file in named.items():
         try:
             if file is not None:
                 settings.read_secret(file, key)

@@ -2,10 +2,12 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import batchspawner  # noqa: F401 - importing it registers a route, which is taken out below
 from jupyterhub import apihandlers
+from traitlets.config.loader import LazyConfigValue
 
 from federation import migrations
 from federation.settings import BatchSite
@@ -58,27 +60,32 @@ def remove_batchspawner_route() -> None:
 
 
 def _configure_processes(c: Any, settings: Settings) -> None:
-    listen, state = settings.yaml.listen, settings.state
+    state = settings.state
     hub = c.JupyterHub
     hub.bind_url = settings.base_url
     hub.hub_bind_url = _hub_bind_url(settings)
     hub.hub_connect_url = settings.hub_url
-    hub.db_url = f"sqlite:///{state.hub_database}"
-    # Tokens and people's sign-in state are in it: the owner's alone, whatever the umask says.
-    state.hub_database.touch(mode=0o600)
-    with closing(sqlite3.connect(state.hub_database)) as database:
-        # Kept in the file: one write to disk for each of the hub's many commits instead of three.
-        database.execute("PRAGMA journal_mode=WAL")
+    hub.db_url = settings.hub_database_url
+    if hub.db_url == f"sqlite:///{state.hub_database}":
+        _prepare(state.hub_database)
     hub.cookie_secret = bytes.fromhex(state.secret("cookie_secret"))
     # The hub starts none of the others and ends none of the sessions: all live on when it dies.
     hub.proxy_class = RestoringProxy
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.extra_routes = {MARK: settings.hub_url}
-    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{listen.proxy_api_port}"
+    c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
     c.ConfigurableHTTPProxy.auth_token = state.secret("proxy_token")
     hub.cleanup_servers = False
     hub.cleanup_proxy = False
     hub.init_spawners_timeout = 1
+
+
+def _prepare(database: Path) -> None:
+    # Tokens and people's sign-in state are in it: the owner's alone, whatever the umask says.
+    database.touch(mode=0o600)
+    with closing(sqlite3.connect(database)) as connection:
+        # Kept in the file: one write to disk for each of the hub's many commits instead of three.
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _hub_bind_url(settings: Settings) -> str:
@@ -107,11 +114,11 @@ def _configure_sessions(c: Any, settings: Settings) -> None:
 
 
 def _configure_services(c: Any, settings: Settings) -> None:
-    """Who may use the hub's API beside people: the worker, Prometheus, which may read metrics and nothing else, and the
-    command that removes people. The access desk signs people in by the hub, and may do nothing there: its token is the
-    secret of its OAuth client. It is started by others.
+    """Who may use the hub's API beside people: the worker, Prometheus, which may read metrics and nothing else, the
+    command that removes people, and whom somebody configured before us, as a chart's values do. The access desk signs
+    people in by the hub, and may do nothing there: its token is the secret of its OAuth client. It is started by others.
     """
-    c.JupyterHub.services = [
+    ours: list[dict[str, Any]] = [
         *(
             {"name": name, "api_token": settings.state.secret(f"{name}_token")}
             for name in ("worker", "prometheus", "operator")
@@ -124,8 +131,9 @@ def _configure_services(c: Any, settings: Settings) -> None:
             "display": False,
         },
     ]
+    c.JupyterHub.services = [*_others(c, "services", ours), *ours]
     c.JupyterHub.custom_scopes = {REFRESH_SCOPE: {"description": "Ask providers again what they say of people"}}
-    c.JupyterHub.load_roles = [
+    roles = [
         {
             "name": "user",
             "description": "what is one's own, and the access desk",
@@ -150,6 +158,16 @@ def _configure_services(c: Any, settings: Settings) -> None:
             "services": ["operator"],
         },
     ]
+    c.JupyterHub.load_roles = [*_others(c, "load_roles", roles), *roles]
+
+
+def _others(c: Any, name: str, ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was there already, without those that have the names of ours."""
+    taken = {each["name"] for each in ours}
+    found = c.JupyterHub.get(name, [])
+    if isinstance(found, LazyConfigValue):  # appended to what is not there yet
+        found = found.get_value([])
+    return [each for each in found if each["name"] not in taken]
 
 
 def _longest_start_seconds(settings: Settings) -> int:

@@ -7,6 +7,7 @@ never raises: what it cannot find out is its answer.
 import os
 import platform
 import shutil
+import socket
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,18 +31,22 @@ from federation.clock import Clock
 from federation.database import Database, DatabaseUnavailable
 from federation.settings import KubernetesSite, LocalSite
 from hub_config.banner import check_local_sites
-from hub_config.settings import Settings, SettingsError
+from hub_config.settings import LOOPBACK, Settings, SettingsError
 from hub_config.wiring import cluster_of, environments_folder
 from spawners.backends.cluster import Cluster, ClusterAway, ClusterRefused
+from spawners.backends.pods import ATTEMPT, read_pod
 
 __all__ = ["Check", "State", "examine", "report"]
 
 PRODUCT = "notebooks-federation"
 SHOWN = ("jupyterhub", "oauthenticator", "batchspawner", "wrapspawner", "jupyterhub-kubespawner", "sqlalchemy")
 LITTLE_DISK_BYTES = 2**30
+POD = "NBFED_POD"
+"""Environment: which process's pod this is, as our chart says."""
+SESSIONS_TRIED = 3
+REACH_SECONDS = 3.0
 CLOCK_WARN = timedelta(seconds=5)
 CLOCK_FAIL = timedelta(minutes=1)
-LOOPBACK = "127.0.0.1"
 
 
 def examine(
@@ -297,28 +302,63 @@ def environments(settings: Settings) -> Check:
 
 
 def clusters(settings: Settings) -> Iterator[Check]:
-    """Whether each site's API server answers, and lets us see our pods."""
+    """Whether each site's API server answers, and lets us see our pods; from the worker's pod, whether sessions are kept
+    apart.
+    """
     sites = {key: site for key, site in settings.yaml.sites.items() if isinstance(site, KubernetesSite)}
     for key, site in sites.items():
-        yield _cluster(f"site {key}", f"sites.{key}.kubeconfig_file", cluster_of(settings, site))
+        way = f"the account of sites.{key}.kubeconfig_file" if site.kubeconfig_file else "this pod's service account"
+        cluster = cluster_of(settings, site)
+        found = _cluster(f"site {key}", way, cluster)
+        yield found
+        if found.state is State.OK and os.environ.get(POD) == "worker" and not site.kubeconfig_file:
+            yield network_policy(f"site {key}", cluster, reaches)
+        cluster.close()
         told = site.hub_url or settings.hub_url
         if urlsplit(told).hostname in (LOOPBACK, "::1", "localhost"):
             advice = f"Set listen.hub_ip to an address that they reach, or sites.{key}.hub_url."
             yield Check(f"site {key}", State.FAIL, f"its pods are told that the hub is at {told}: themselves", advice)
 
 
-def _cluster(name: str, setting: str, cluster: Cluster) -> Check:
+def _cluster(name: str, way: str, cluster: Cluster) -> Check:
     try:
         cluster.ask("list_pod", limit=1)
     except ClusterAway as error:
-        advice = f"Nothing starts there, and nothing that runs there is stopped. Look at {setting}, and at the cluster."
+        advice = f"Nothing starts there, and nothing that runs there is stopped. Look at {way}, and at the cluster."
         return Check(name, State.FAIL, f"does not answer: {error}", advice)
     except ClusterRefused as refused:
-        advice = f"Give the account of {setting} the role of helm-values/site/namespace.yaml; a token may have expired."
+        advice = f"Give {way} the role of helm-values/site/namespace.yaml; a token may have expired."
         return Check(name, State.FAIL, f"refuses us: {refused}", advice)
-    finally:
-        cluster.close()
     return Check(name, State.OK, f"answers for namespace {cluster.namespace}")
+
+
+def network_policy(name: str, cluster: Cluster, reach: Callable[[str, int], bool]) -> Check:
+    """Whether a session of somebody can be reached from a pod that no policy lets in: the worker's."""
+    try:
+        pods = cluster.ask("list_pod", label_selector=ATTEMPT, field_selector="status.phase=Running")["items"]
+        seen = [one for one in map(read_pod, pods) if one.host is not None and one.port is not None]
+    except (ClusterAway, ClusterRefused) as error:
+        return Check(name, State.WARN, f"its sessions cannot be listed: {error}", "Try again.")
+    if not seen:
+        return Check(name, State.OK, "no session runs there, so whether its network policies are enforced is not known")
+    if not any(reach(str(one.host), int(one.port or 0)) for one in seen[:SESSIONS_TRIED]):
+        return Check(name, State.OK, "its network policies are enforced: no session can be reached from here")
+    return Check(
+        name,
+        State.WARN,
+        "its network policies are not enforced: a session can be reached from here",
+        "Sessions reach each other, and what else listens in the cluster; only tokens protect them. Ask for a network "
+        "plugin that enforces policies.",
+    )
+
+
+def reaches(host: str, port: int) -> bool:
+    """Whether a connection is taken there, within seconds."""
+    try:
+        with socket.create_connection((host, port), timeout=REACH_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 # --- the running service ------------------------------------------------------------------------------------
@@ -370,42 +410,42 @@ def _hub_version(answer: httpx.Response) -> str | None:
 
 def proxy(client: httpx.Client, settings: Settings) -> Check:
     """Whether the proxy takes this installation's token at its API port."""
-    name, port = "proxy API", settings.yaml.listen.proxy_api_port
+    name, url = "proxy API", settings.proxy_api_url
     token = existing_secret(settings, "proxy_token")
-    answer = ask(client, f"http://{LOOPBACK}:{port}/api/routes", headers={"Authorization": f"token {token or ''}"})
+    answer = ask(client, f"{url}/api/routes", headers={"Authorization": f"token {token or ''}"})
     if isinstance(answer, str):
         advice = "`nbfed up` starts the proxy, and starts it again when it ends."
-        return Check(name, State.FAIL, f"nothing answers at port {port}: {answer}", advice)
+        return Check(name, State.FAIL, f"nothing answers at {url}: {answer}", advice)
     if answer.status_code != httpx.codes.OK:
         return Check(
             name,
             State.FAIL,
-            f"port {port} refuses our token: HTTP {answer.status_code}",
+            f"{url} refuses our token: HTTP {answer.status_code}",
             "Another installation or program has this port: choose another with listen.proxy_api_port in "
             f"{settings.file}. Or the token was changed while the proxy ran: start the service again.",
         )
-    return Check(name, State.OK, f"answers at port {port}")
+    return Check(name, State.OK, f"answers at {url}")
 
 
 def worker_token(client: httpx.Client, settings: Settings) -> Check:
     """Whether the hub lets the worker do its work; without that leases are not renewed."""
-    name, port = "worker token", settings.yaml.listen.hub_port
+    name, url = "worker token", settings.hub_url
     token = existing_secret(settings, "worker_token")
     if token is None:
         return Check(name, State.WARN, "was not made yet", "The first `nbfed up` makes it.")
     answer = ask(
         client,
-        f"{settings.hub_url}/hub/api/users",
+        f"{url}/hub/api/users",
         params={"state": "active", "limit": 1},
         headers={"Authorization": f"token {token}"},
     )
     if isinstance(answer, str):
-        return Check(name, State.WARN, f"the hub does not answer at port {port}: {answer}", "Start the hub first.")
+        return Check(name, State.WARN, f"the hub does not answer at {url}: {answer}", "Start the hub first.")
     if answer.status_code != httpx.codes.OK:
         return Check(
             name,
             State.FAIL,
-            f"the hub at port {port} refuses it: HTTP {answer.status_code}",
+            f"the hub at {url} refuses it: HTTP {answer.status_code}",
             "The hub runs with another one: give both the same NBFED_HOME (or NBFED_WORKER_TOKEN), and start the "
             "service again. Until then leases are not renewed.",
         )
@@ -414,13 +454,13 @@ def worker_token(client: httpx.Client, settings: Settings) -> Check:
 
 def worker(client: httpx.Client, settings: Settings) -> Check:
     """Whether a worker leads or stands by on this machine, and is well."""
-    name, port = "worker", settings.yaml.listen.worker_port
-    answer = ask(client, f"http://{LOOPBACK}:{port}/health")
+    name, url = "worker", settings.worker_url
+    answer = ask(client, f"{url}/health")
     if isinstance(answer, str):
         return Check(
             name,
             State.FAIL,
-            f"nothing answers at port {port}: {answer}",
+            f"nothing answers at {url}: {answer}",
             "`nbfed up` starts it. Without a worker leases are not renewed, and what ends by itself is settled late.",
         )
     found = _health(answer)
@@ -428,7 +468,7 @@ def worker(client: httpx.Client, settings: Settings) -> Check:
         return Check(
             name,
             State.FAIL,
-            f"what answers at port {port} is not a worker: HTTP {answer.status_code}",
+            f"what answers at {url} is not a worker: HTTP {answer.status_code}",
             f"Another program has this port: choose another with listen.worker_port in {settings.file}.",
         )
     text = "leads" if found["role"] == "leader" else "stands by; another worker leads"

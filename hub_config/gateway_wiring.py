@@ -1,7 +1,7 @@
 """Puts the gateway together from the settings."""
 
 from functools import partial
-from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -21,7 +21,7 @@ from spawners.gateway.masters import Master
 from spawners.gateway.metrics import GatewayMetrics
 from spawners.gateway.site import Reverse, SiteGateway
 
-__all__ = ["authority", "credentials", "gateway", "links", "reverse", "socket"]
+__all__ = ["authority", "credentials", "gateway", "links", "reverse"]
 
 
 def authority(settings: Settings) -> CertificateAuthority:
@@ -52,11 +52,6 @@ def credentials(settings: Settings, link: Link, *, minutes: int | None = None) -
     )
 
 
-def socket(settings: Settings) -> Path:
-    """Where the gateway listens."""
-    return settings.state.gateway_socket
-
-
 def gateway(settings: Settings, database: Database) -> FastAPI:
     """The gateway. Make it in the loop that it runs in; nothing is contacted before it serves."""
     registry = CollectorRegistry()
@@ -65,11 +60,11 @@ def gateway(settings: Settings, database: Database) -> FastAPI:
     book = ForwardBook(database, port_range(settings.yaml.gateway.forward_ports), settings.clock())
     sites = {name: _site(settings, link, book, metrics) for name, link in links(settings).items()}
     metrics.watch(sites.values())
-    return application(sites, registry)
+    return application(sites, registry, settings.gateway_door.token)
 
 
 def _site(settings: Settings, link: Link, book: ForwardBook, metrics: GatewayMetrics) -> SiteGateway:
-    name = link.site
+    name, door = link.site, settings.gateway_door
     own = credentials(settings, link)
     masters = {kind: Master(link, kind, own, on_start=partial(metrics.start, name, kind)) for kind in MasterKind}
     observe = partial(metrics.request, name)
@@ -81,7 +76,7 @@ def _site(settings: Settings, link: Link, book: ForwardBook, metrics: GatewayMet
         data=data,
         calls=calls[MasterKind.COMMAND],
         data_calls=calls[MasterKind.DATA],
-        forwards=Forwards(name, data, expanded(link.settings.nodes), port_range(link.settings.ports), book),
+        forwards=Forwards(name, data, expanded(link.settings.nodes), port_range(link.settings.ports), book, door),
         reverse=reverse(settings, link.settings),
         on_poll=partial(metrics.poll, name),
     )
@@ -95,5 +90,5 @@ def reverse(settings: Settings, site: BatchSite) -> Reverse:
     host, port = login.cluster_address or login.host, login.reverse_port
     return Reverse(
         f"http://{f'[{host}]' if ':' in host else host}:{port}",
-        ("-R", f"[{host}]:{port}:127.0.0.1:{settings.yaml.listen.hub_port}"),
+        ("-R", f"[{host}]:{port}:{urlsplit(settings.hub_url).netloc}"),
     )

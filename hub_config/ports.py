@@ -9,11 +9,9 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from hub_config.settings import Settings
+from hub_config.settings import LOOPBACK, Settings
 
 __all__ = ["LOOPBACK", "Port", "complaints", "free_ports", "ports", "public_host"]
-
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def ports(settings: Settings) -> list[Port]:
         Port(settings.public_port, public_host(settings), public_setting),
         Port(listen.proxy_api_port, LOOPBACK, "listen.proxy_api_port"),
         Port(listen.hub_port, listen.hub_ip, "listen.hub_port"),
-        Port(listen.worker_port, LOOPBACK, "listen.worker_port"),
+        Port(listen.worker_port, listen.worker_ip, "listen.worker_port"),
         Port(listen.desk_port, LOOPBACK, "listen.desk_port"),
     ]
     if settings.is_demo_sign_in:

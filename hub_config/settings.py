@@ -27,10 +27,13 @@ from federation.settings import (
 from federation.state import StateFolder
 from hub_config.complaints import Location, Misfit, about_doubled_keys, about_values, nearest
 from quota.settings import DefaultGrant, LimitsSection, Pool
+from spawners.gateway.door import Door
 from spawners.settings import GatewaySection, IdleSection, WorkerSection
 from vetting.settings import DeskSection, IdentitySection, Tier, entitlements_of_nobody, terms_of_nobody
 
-__all__ = ["DEMO_FILE", "FederationYaml", "Settings", "SettingsError", "load", "parse"]
+__all__ = ["DEMO_FILE", "LOOPBACK", "FederationYaml", "Settings", "SettingsError", "load", "parse"]
+
+LOOPBACK = "127.0.0.1"
 
 DEMO_FILE = Path(__file__).parent / "demo" / "federation.yaml"
 """What `nbfed up` runs with when no federation.yaml is named."""
@@ -208,12 +211,44 @@ class Settings:
 
     @property
     def hub_url(self) -> str:
-        """Where processes of this machine reach the hub, without a slash at its end."""
+        """Where other processes reach the hub, without a slash at its end."""
+        if self.yaml.listen.hub_url:
+            return self.yaml.listen.hub_url.rstrip("/")
         address = ip_address(self.yaml.listen.hub_ip)
         if address.is_unspecified:
             address = ip_address("::1" if address.version == 6 else "127.0.0.1")
         host = f"[{address}]" if address.version == 6 else str(address)
         return f"http://{host}:{self.yaml.listen.hub_port}"
+
+    @property
+    def proxy_api_url(self) -> str:
+        """Where the hub reaches the proxy's API, without a slash at its end."""
+        listen = self.yaml.listen
+        return (listen.proxy_api_url or f"http://{LOOPBACK}:{listen.proxy_api_port}").rstrip("/")
+
+    @property
+    def worker_url(self) -> str:
+        """Where the worker's pages are, without a slash at its end."""
+        listen = self.yaml.listen
+        return (listen.worker_url or f"http://{LOOPBACK}:{listen.worker_port}").rstrip("/")
+
+    @property
+    def gateway_door(self) -> Door:
+        """Where hub, worker and commands ask the gateway; a token is made at the first start that needs one."""
+        url = self.yaml.gateway.url
+        return Door(self.state.gateway_socket, url, self.state.secret("gateway_token") if url else None)
+
+    @property
+    def hub_database_url(self) -> str:
+        """JupyterHub's own database: `NBFED_HUB_DATABASE_URL`, else the file that is named, else SQLite in the state
+        folder.
+        """
+        from_environment = os.environ.get("NBFED_HUB_DATABASE_URL")
+        if from_environment:
+            return from_environment
+        if self.yaml.database.hub_url_file:
+            return self.read_secret(self.yaml.database.hub_url_file, "database.hub_url_file")
+        return f"sqlite:///{self.state.hub_database}"
 
     @property
     def database_url(self) -> str:

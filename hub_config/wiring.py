@@ -305,7 +305,7 @@ def environments_folder() -> Path:
 
 def _backends(settings: Settings, clock: Clock, sessions: Sessions, database: Database) -> dict[str, SiteBackend]:
     """One for each site."""
-    gateway = GatewayClient(settings.state.gateway_socket)
+    gateway = GatewayClient(settings.gateway_door)
 
     def made(name: str, site: Site) -> SiteBackend:
         match site:

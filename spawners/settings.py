@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from federation.settings import PortRange, Section
+from federation.settings import PortRange, Section, Url
 
 __all__ = ["GatewaySection", "IdleSection", "WorkerSection"]
 
@@ -37,8 +37,14 @@ class GatewaySection(Section):
     )
     forward_ports: PortRange = Field(
         "17000-18999",
-        description="where it listens on loopback for the sessions of batch sites, one port for each; "
+        description="where it listens for the sessions of batch sites, one port for each, on loopback unless url is set; "
         "keep them out of the range that the system hands out by itself",
+    )
+    url: Url | None = Field(
+        None,
+        description="where hub and worker reach it when it has a machine or pod of its own, and the proxy its forwards: "
+        "it listens on that port and on forward_ports of all its addresses, and asks for `NBFED_GATEWAY_TOKEN`; "
+        "null: a socket in the state folder",
     )
     with_up: bool = Field(
         True, description="whether `nbfed up` runs it; `false` where it is a service of its own, whose connections stay"

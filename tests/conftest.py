@@ -31,7 +31,8 @@ ROOT = Path(__file__).parents[1]
 def _environments() -> Path:
     """Where `make setup` installed the notebook environments; the same rule as in the Makefile."""
     lab = (ROOT / "spawners" / "lab" / name for name in ("wheel.py", "nbfed_lab/__init__.py", "nbfed_lab/extension.js"))
-    inside = [*sorted(ROOT.glob("images/environments/*/requirements.lock")), *lab]
+    locks = (ROOT / "images" / "environments" / name / "requirements.lock" for name in ("minimal", "python"))
+    inside = [*locks, *lab]
     base = Path("/var/lib/notebooks-federation") if os.geteuid() == 0 else ROOT / ".environments"
     return base / hashlib.sha256(b"".join(path.read_bytes() for path in inside)).hexdigest()[:12]
 

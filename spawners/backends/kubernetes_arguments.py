@@ -19,6 +19,8 @@ HOME = "/home/jovyan"
 """As in the Jupyter docker-stacks, whose images run here too: account 1000, group 100."""
 _UID, _GID = 1000, 100
 _PORT = 8888
+_MAY_REACH_HUB = "hub.jupyter.org/network-access-hub"
+"""Label: the network policy of the zero-to-jupyterhub chart lets who has it in at the hub."""
 
 
 def volume_name(person_id: str) -> str:
@@ -64,7 +66,7 @@ def pod_arguments(
         "working_dir": HOME,
         "node_selector": site.node_selector,
         "extra_resource_limits": {site.gpu_resource: str(flavour.gpu)} if flavour.gpu else {},
-        "extra_labels": {ATTEMPT: session.attempt, HUB: session.server.hub},
+        "extra_labels": {ATTEMPT: session.attempt, HUB: session.server.hub, _MAY_REACH_HUB: "true"},
         # As EGI's accounting of notebooks reads them (egi-notebooks-accounting).
         "extra_annotations": {"egi.eu/flavor": session.flavour},
         "organisation": organisation,

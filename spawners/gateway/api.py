@@ -1,11 +1,13 @@
-"""The gateway's HTTP interface, for hub, worker and commands on the same machine (OpenAPI at /openapi.json).
+"""The gateway's HTTP interface, for hub, worker and commands (OpenAPI at /openapi.json).
 
-It listens on a unix socket in a folder that nobody else may enter: who can open it may use every batch site. Each error
+Who may ask may use every batch site. On one machine that is who can open its socket, in a folder that nobody else may
+enter; where it has an address, who shows the token, except for `/healthz`. Each error
 is `{"error", "detail", "retry"}`. 4xx: the site, or the gateway for it, said no, and nothing was done. 503: nothing
 reached the site. 504: it was asked, and nobody knows; the same request may be made again.
 """
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -42,6 +44,7 @@ from spawners.gateway.site import SiteGateway
 
 __all__ = ["application"]
 
+open_router = APIRouter()
 router = APIRouter()
 
 _REFUSALS = {
@@ -62,8 +65,8 @@ _REFUSALS = {
 _WORTH_ANOTHER_TRY = {ErrorCode.DRAINED, ErrorCode.BUSY, ErrorCode.SCHEDULER, ErrorCode.TIMEOUT, ErrorCode.INTERNAL}
 
 
-def application(sites: Mapping[str, SiteGateway], registry: CollectorRegistry) -> FastAPI:
-    """The interface to these sites; while it serves, they are polled and kept."""
+def application(sites: Mapping[str, SiteGateway], registry: CollectorRegistry, token: str | None = None) -> FastAPI:
+    """The interface to these sites; while it serves, they are polled and kept. With a token, who asks must show it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -74,11 +77,19 @@ def application(sites: Mapping[str, SiteGateway], registry: CollectorRegistry) -
         await asyncio.gather(*app.state.tasks, return_exceptions=True)
 
     app = FastAPI(title="nbfed gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.sites, app.state.registry = sites, registry
-    app.include_router(router)
+    app.state.sites, app.state.registry, app.state.token = sites, registry, token
+    app.include_router(open_router)
+    app.include_router(router, dependencies=[Depends(_shows_token)])
     for kind in _KINDS:
         app.add_exception_handler(kind, _answer)
     return app
+
+
+async def _shows_token(request: Request) -> None:
+    token: str | None = request.app.state.token
+    shown = request.headers.get("Authorization", "")
+    if token is not None and not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+        raise HTTPException(401, "this is not the token of this gateway (NBFED_GATEWAY_TOKEN)")
 
 
 async def _site_of(request: Request, site: str) -> SiteGateway:
@@ -91,7 +102,7 @@ async def _site_of(request: Request, site: str) -> SiteGateway:
 Named = Annotated[SiteGateway, Depends(_site_of)]
 
 
-@router.get("/healthz", response_class=PlainTextResponse)
+@open_router.get("/healthz", response_class=PlainTextResponse)
 async def healthz(request: Request) -> str:
     """Whether the gateway itself works; a site that is away is no fault of it."""
     ended = [task for task in request.app.state.tasks if task.done()]

@@ -7,6 +7,7 @@ from sqlalchemy import RowMapping, delete, insert, select, update
 
 from federation.clock import Clock
 from federation.database import Database
+from spawners.gateway.door import LOOPBACK
 from spawners.gateway.tables import ForwardTable
 
 __all__ = ["Forward", "ForwardBook", "PortsTaken"]
@@ -18,7 +19,7 @@ class PortsTaken(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Forward:
-    """Who connects to `local_port` on loopback reaches `node` and `port` at the site."""
+    """Who connects to `local_port` at the gateway reaches `node` and `port` at the site."""
 
     attempt: str
     site: str
@@ -26,10 +27,9 @@ class Forward:
     port: int
     local_port: int
 
-    @property
-    def words(self) -> list[str]:
-        """As ssh(1) takes it with -L."""
-        return ["-L", f"127.0.0.1:{self.local_port}:{self.node}:{self.port}"]
+    def words(self, bind: str = LOOPBACK) -> list[str]:
+        """As ssh(1) takes it with -L; `bind` is where it listens."""
+        return ["-L", f"{bind}:{self.local_port}:{self.node}:{self.port}"]
 
 
 class ForwardBook:

@@ -1,10 +1,9 @@
-"""How hub and worker ask the gateway: HTTP over its unix socket. Calls block; the hub makes them in threads.
+"""How hub and worker ask the gateway: HTTP at its door. Calls block; the hub makes them in threads.
 
 Each call either returns what the site said, or raises `GatewayRefused` (no) or `GatewayAway` (nobody knows). What the
 gateway sends is checked like anything else that comes from outside.
 """
 
-from pathlib import Path
 from typing import TypeVar
 
 import httpx
@@ -27,6 +26,7 @@ from spawners.gateway.answers import (
     Submitted,
     SubmitWanted,
 )
+from spawners.gateway.door import Door
 from spawners.gateway.protocol import HistoryRow, JobName, Resources
 
 __all__ = ["GatewayClient"]
@@ -36,7 +36,7 @@ _CONNECT_SECONDS = 2.0
 
 
 class GatewayClient:
-    """The gateway that listens at a socket. Safe to use from several threads.
+    """The gateway behind a door. Safe to use from several threads.
 
     Parameters
     ----------
@@ -44,10 +44,11 @@ class GatewayClient:
         How long one answer may take; the gateway itself gives up on a site sooner.
     """
 
-    def __init__(self, socket: Path, *, timeout_seconds: float = 30.0) -> None:
+    def __init__(self, door: Door, *, timeout_seconds: float = 30.0) -> None:
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)),
-            base_url="http://gateway",
+            transport=httpx.HTTPTransport(uds=None if door.url else str(door.socket)),
+            base_url=door.url or "http://gateway",
+            headers={"Authorization": f"Bearer {door.token}"} if door.token else {},
             timeout=httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS),
         )
 
@@ -121,6 +122,9 @@ def _failed(answer: httpx.Response) -> GatewayError:
         said = Error.model_validate_json(answer.content)
     except ValidationError:
         said = Error(error=f"http-{answer.status_code}")
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        # It is the installation's own fault, and says nothing of a site.
+        return GatewayAway(said.error, said.detail, retry=True, sent=False)
     if answer.is_client_error:
         return GatewayRefused(said.error, said.detail, retry=said.retry, sent=True)
     sent = answer.status_code != httpx.codes.SERVICE_UNAVAILABLE

@@ -14,6 +14,7 @@ from federation.commands import Shop, plain, table
 from spawners.gateway.answers import GatewayAway, SiteHealth
 from spawners.gateway.ca_commands import AuthorityShop
 from spawners.gateway.client import GatewayClient
+from spawners.gateway.door import Door
 from spawners.gateway.link import MasterKind
 from spawners.gateway.masters import Master
 from spawners.gateway.server import AlreadyRunning, serve, sole_gateway
@@ -30,7 +31,7 @@ class GatewayShop(Shop, AuthorityShop, Protocol):
     def gateway_folder(self) -> Path: ...
 
     @property
-    def gateway_socket(self) -> Path: ...
+    def gateway_door(self) -> Door: ...
 
     @property
     def gateway_application(self) -> Callable[[], FastAPI]:
@@ -53,7 +54,7 @@ def gateway(ctx: click.Context) -> None:
     make = shop.gateway_application
 
     async def run() -> None:
-        await serve(make(), shop.gateway_socket)
+        await serve(make(), shop.gateway_door)
 
     try:
         with sole_gateway(shop.gateway_folder):
@@ -61,7 +62,7 @@ def gateway(ctx: click.Context) -> None:
     except AlreadyRunning as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"The socket {shop.gateway_socket} cannot be opened: {error}") from error
+        raise click.ClickException(f"{shop.gateway_door} cannot be opened: {error}") from error
 
 
 @gateway.command()
@@ -70,10 +71,10 @@ def status(ctx: click.Context) -> None:
     """Show how each batch site is. Exit code 1 if one of them does not answer."""
     shop: GatewayShop = ctx.obj
     try:
-        sites = GatewayClient(shop.gateway_socket, timeout_seconds=_STATUS_SECONDS).sites()
+        sites = GatewayClient(shop.gateway_door, timeout_seconds=_STATUS_SECONDS).sites()
     except GatewayAway as error:
         raise click.ClickException(
-            f"No gateway answers at {shop.gateway_socket}: {error}. Start it with `nbfed gateway`; sessions that run at "
+            f"No gateway answers at {shop.gateway_door}: {error}. Start it with `nbfed gateway`; sessions that run at "
             "batch sites go on without it."
         ) from error
     if not sites:

@@ -17,11 +17,11 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from spawners.gateway.book import Forward, ForwardBook
+from spawners.gateway.door import LOOPBACK, Door
 from spawners.gateway.masters import Master, Reach
 
 __all__ = ["ForwardRefused", "Forwards", "NotReached"]
 
-_HOST = "127.0.0.1"
 _REACH_SECONDS = 10.0
 _AT_ONCE = 8
 _TRIES = 5
@@ -46,14 +46,19 @@ class Forwards:
         What the site has, as federation.yaml says.
     book
         Their rows.
+    door
+        Where the gateway is asked, and where its forwards begin.
     """
 
-    def __init__(self, site: str, master: Master, nodes: frozenset[str], ports: range, book: ForwardBook) -> None:
+    def __init__(
+        self, site: str, master: Master, nodes: frozenset[str], ports: range, book: ForwardBook, door: Door
+    ) -> None:
         self._site = site
         self._master = master
         self._nodes = nodes
         self._ports = ports
         self._book = book
+        self._host, self._bind = door.forward_host, door.forward_bind
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turn = 0
@@ -81,19 +86,19 @@ class Forwards:
             await self._reached(node, port)
             forward = await asyncio.to_thread(self._book.get, self._site, attempt)
             if forward is not None and (forward.node, forward.port) != (node, port):
-                await self._master.order("-O", "cancel", *forward.words)
+                await self._master.order("-O", "cancel", *forward.words(self._bind))
                 forward = await asyncio.to_thread(self._book.redirect, forward, node, port)
             if forward is not None:
                 await self._made(forward)
-                return _HOST, forward.local_port
-            return _HOST, (await self._made_anywhere(attempt, node, port)).local_port
+                return self._host, forward.local_port
+            return self._host, (await self._made_anywhere(attempt, node, port)).local_port
 
     async def close(self, attempt: str) -> None:
         """Have no way to that session."""
         async with self._one_at_a_time(attempt):
             forward = await asyncio.to_thread(self._book.get, self._site, attempt)
             if forward is not None:
-                await self._master.order("-O", "cancel", *forward.words)
+                await self._master.order("-O", "cancel", *forward.words(self._bind))
                 await asyncio.to_thread(self._book.remove, forward)
                 self.broken.pop(attempt, None)
 
@@ -143,7 +148,7 @@ class Forwards:
 
     async def _made(self, forward: Forward) -> None:
         async with self._places:
-            done = await self._master.order("-O", "forward", *forward.words)
+            done = await self._master.order("-O", "forward", *forward.words(self._bind))
         listens = done.code == 0 and await asyncio.to_thread(_answers, forward.local_port)
         if not listens:
             why = f"port {forward.local_port} cannot be opened here: {done.error[-300:] or 'nobody listens'}"
@@ -161,4 +166,4 @@ class Forwards:
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(2)
-        return probe.connect_ex((_HOST, port)) == 0
+        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -1,4 +1,4 @@
-"""Serves the gateway's interface on its socket: one gateway for a state folder, until SIGTERM or SIGINT."""
+"""Serves the gateway's interface at its door: one gateway for a state folder, until SIGTERM or SIGINT."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from spawners.gateway.door import Door
 from spawners.gateway.locks import locked
 
 __all__ = ["AlreadyRunning", "serve", "sole_gateway"]
@@ -39,9 +40,9 @@ def sole_gateway(folder: Path) -> Iterator[None]:
         yield
 
 
-async def serve(app: FastAPI, path: Path) -> None:
+async def serve(app: FastAPI, door: Door) -> None:
     """Listen, and answer until an end signal comes. Connections to the sites go on afterwards."""
-    listening = _listening(path)
+    listening = _at_socket(door.socket) if door.port is None else _at_port(door.port)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises a signal once more when it has ended well by it; without this we would end by it half-way.
         signal.signal(number, lambda _number, _frame: None)
@@ -50,10 +51,18 @@ async def serve(app: FastAPI, path: Path) -> None:
         await uvicorn.Server(settings).serve(sockets=[listening])
     finally:
         listening.close()
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        if door.port is None:
+            await asyncio.to_thread(door.socket.unlink, missing_ok=True)
 
 
-def _listening(path: Path) -> socket.socket:
+def _at_port(port: int) -> socket.socket:
+    """At every address of this machine, of both kinds where it has both."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
+
+
+def _at_socket(path: Path) -> socket.socket:
     """A socket for our account alone; one that a gateway left that was killed is in nobody's way."""
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)

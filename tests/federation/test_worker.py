@@ -284,7 +284,10 @@ def test_health_and_metrics_are_answered_on_the_port_and_nothing_else(shell: She
     worker = shell.of(Job("rounds", SELDOM, lambda: None))
     worker.look()
     (port,) = free_ports(1)
-    with serving(application(worker.health, shell.registry), port), httpx.Client(trust_env=False) as client:
+    with (
+        serving(application(worker.health, shell.registry), "127.0.0.1", port),
+        httpx.Client(trust_env=False) as client,
+    ):
         at = f"http://127.0.0.1:{port}"
         answer = client.get(f"{at}/health")
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
@@ -303,5 +306,5 @@ def test_a_port_that_is_busy_is_an_error_at_once(shell: Shell) -> None:
     worker = shell.of()
     (port,) = free_ports(1)
     app = application(worker.health, shell.registry)
-    with serving(app, port), pytest.raises(OSError, match="in use"):
-        serving(app, port)
+    with serving(app, "127.0.0.1", port), pytest.raises(OSError, match="in use"):
+        serving(app, "127.0.0.1", port)

@@ -110,6 +110,45 @@ def test_services_may_do_just_what_they_need(c: Config, settings: Settings) -> N
     ]  # fmt: skip
 
 
+def test_what_a_chart_configured_before_us_stays_where_it_is_not_ours(settings: Settings) -> None:
+    """As the zero-to-jupyterhub chart 4.4 does (its files/hub/jupyterhub_config.py runs first)."""
+    c = Config()
+    c.JupyterHub.services = [{"name": "theirs", "url": "http://theirs"}, {"name": "worker", "api_token": "another"}]
+    c.JupyterHub.load_roles.append({"name": "reader", "scopes": ["list:users"], "services": ["theirs"]})
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
+    c.KubeSpawner.tolerations = [{"key": "notebooks"}]
+    configure(c, settings)
+    assert [service["name"] for service in c.JupyterHub.services] == ["theirs", "worker", "prometheus", "operator"]
+    assert [role["name"] for role in c.JupyterHub.load_roles] == ["reader", "worker", "prometheus", "operator"]
+    assert c.JupyterHub.services[1]["api_token"] == settings.state.secret("worker_token")
+    assert c.JupyterHub.tornado_settings["slow_spawn_timeout"] == 10, "a refusal within ten seconds is an answer"
+    assert c.JupyterHub.spawner_class is FederatedSpawner
+    assert c.KubeSpawner.tolerations == [{"key": "notebooks"}], "what the cluster's nodes ask of pods"
+
+
+def test_a_hub_in_a_pod_of_its_own_keeps_nothing_on_its_disk(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NBFED_HUB_DATABASE_URL", "postgresql+psycopg://hub:secret@db.example.org/hub")
+    secrets = ("cookie_secret", "proxy_token", "worker_token", "prometheus_token", "operator_token", "crypt_key")
+    for name in secrets:
+        monkeypatch.setenv(f"NBFED_{name.upper()}", name.encode().hex().ljust(64, "0"))
+    listen = {"hub_ip": "0.0.0.0", "hub_url": "http://hub:8081", "proxy_api_url": "http://proxy-api:8001/"}
+    settings = make_house(listen=listen).settings
+    c = Config()
+    configure(c, settings)
+    assert c.JupyterHub.db_url == "postgresql+psycopg://hub:secret@db.example.org/hub"
+    assert not settings.state.hub_database.exists()
+    assert [file.name for file in settings.state.root.glob("secrets/*")] == ["demo_client_secret"]
+    assert (c.JupyterHub.hub_bind_url.rpartition(":")[0], c.JupyterHub.hub_connect_url) == (
+        "http://0.0.0.0",
+        "http://hub:8081",
+    )
+    assert c.ConfigurableHTTPProxy.api_url == "http://proxy-api:8001"
+    assert c.ConfigurableHTTPProxy.extra_routes == {MARK: "http://hub:8081"}
+
+
 def test_nobody_is_an_administrator(c: Config) -> None:
     for section in ("JupyterHub", "FederatedAuthenticator"):
         assert "admin" not in " ".join(c[section])

@@ -1,6 +1,7 @@
 """`nbfed doctor`: each check tells well from unwell, says what to do, and makes nothing."""
 
 import os
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from hub_config import doctor
 from hub_config.cli import Installation
 from hub_config.doctor import Check, State, examine, report
 from hub_config.settings import Settings
+from spawners.backends.cluster import Cluster
 from tests.hub_config.test_cli import Commands
 from tests.support.api_server import ApiServer, kubeconfig
 
@@ -119,6 +121,42 @@ def test_a_cluster_that_refuses_or_is_away_is_said_with_what_to_look_at(
     assert check.state is State.FAIL
     assert check.text.startswith(text)
     assert advice in check.advice
+
+
+@pytest.mark.parametrize(
+    ("listens", "state", "text"),
+    [
+        pytest.param(True, State.WARN, "not enforced", id="reached"),
+        pytest.param(False, State.OK, "are enforced", id="kept-apart"),
+        pytest.param(None, State.OK, "not known", id="nothing-runs"),
+    ],
+)
+def test_from_the_workers_pod_a_session_of_somebody_must_not_be_reached(
+    cloud: tuple[ApiServer, Settings], tmp_path: Path, listens: bool | None, state: State, text: str
+) -> None:
+    """As on a real cluster: tests/kubernetes/test_doctor.py."""
+    server, _ = cloud
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        if not listens:
+            listening.close()
+        pod = {
+            "metadata": {"name": "nb-1", "labels": {"nbfed/attempt": "1"}},
+            "spec": {"containers": [{"name": "notebook", "ports": [{"name": "notebook-port", "containerPort": port}]}]},
+            "status": {
+                "phase": "Running",
+                "podIP": "127.0.0.1",
+                "containerStatuses": [
+                    {"name": "notebook", "state": {"running": {"startedAt": "2026-11-24T10:00:00Z"}}},
+                ],
+            },
+        }
+        server.answer = lambda token: (200, {"items": [] if listens is None else [pod]})
+        cluster = Cluster("notebooks", kubeconfig=tmp_path / "kubeconfig")
+        check = doctor.network_policy("site cloud", cluster, doctor.reaches)
+        cluster.close()
+    assert (check.state, text in check.text) == (state, True)
+    assert bool(check.advice) is (state is State.WARN)
 
 
 def test_without_kubernetes_sites_nothing_is_asked(settings: Settings) -> None:

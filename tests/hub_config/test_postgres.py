@@ -1,9 +1,12 @@
 """An installation whose books are on PostgreSQL: what refuses to start, and what is said of the server."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jupyterhub import dbutil, orm
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
@@ -164,3 +167,28 @@ def test_a_database_that_does_not_answer_is_a_failure_with_what_to_look_at(
     assert said in check.text
     assert "do role and password fit" in check.advice
     assert str(make_url(url).password) not in check.text
+
+
+# --- the hub's own records --------------------------------------------------------------------------------------
+
+
+def test_jupyterhub_keeps_its_records_on_postgresql_through_the_driver_that_we_have(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own documentation names another driver: making, reading and upgrading tables have to work with ours."""
+    url = databases.empty()
+    # It calls the program `alembic`.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    session = orm.new_session_factory(url)()
+    person = orm.User(name="ana")
+    session.add(person)
+    session.commit()
+    session.add(orm.Server(ip="10.0.0.1", port=8888))
+    session.add(orm.Spawner(user_id=person.id, name="", state={"attempt": "1"}, user_options={"flavour": "small"}))
+    session.commit()
+    session.close()
+    again = orm.new_session_factory(url)()
+    (spawner,) = again.query(orm.Spawner).all()
+    assert (spawner.state, spawner.user_options) == ({"attempt": "1"}, {"flavour": "small"})
+    again.close()
+    dbutil.upgrade(url)

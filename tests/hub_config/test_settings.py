@@ -74,6 +74,7 @@ def test_the_demo(tmp_path: Path) -> None:
     assert settings.is_demo_sign_in
     assert (settings.base_url, settings.public_port) == ("http://127.0.0.1:8000/", 8000)
     assert settings.database_url == f"sqlite:///{tmp_path}/run/federation.sqlite"
+    assert settings.hub_database_url == f"sqlite:///{tmp_path}/run/jupyterhub.sqlite"
     assert [site.kind for site in settings.yaml.sites.values()] == ["local"]
 
 

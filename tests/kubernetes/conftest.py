@@ -76,13 +76,16 @@ def make(namespace: Namespace) -> Iterator[Make]:
     """Makes the pod of an attempt that runs a Python program; it is gone after the test."""
     made: list[str] = []
 
-    def pod(program: str = "import time; time.sleep(600)", *, hub: str = "tests", **spec: Any) -> str:
+    def pod(
+        program: str = "import time; time.sleep(600)", *, hub: str = "tests", image: str | None = None, **spec: Any
+    ) -> str:
         attempt = new_id()
+        memory = "1Gi" if image else "200Mi"  # the images are tried at what they are for
         context = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 1000,
                    "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
-        container = {"name": "notebook", "image": namespace.place.image, "args": ["python", "-c", program],
+        container = {"name": "notebook", "image": image or namespace.place.image, "args": ["python", "-c", program],
                      "securityContext": context, "ports": [{"name": "notebook-port", "containerPort": 8888}],
-                     "resources": {"requests": {"cpu": "10m"}, "limits": {"cpu": "500m", "memory": "200Mi"}}}  # fmt: skip
+                     "resources": {"requests": {"cpu": "10m"}, "limits": {"cpu": "500m", "memory": memory}}}  # fmt: skip
         namespace.make(
             "pods",
             {

@@ -2,7 +2,8 @@
 
 They are kept as archives in the cache, each named by what is in it.
 
-    python -m tests.kubernetes.images        # fill the cache, and say how large each is
+    python -m tests.kubernetes.images            # fill the cache with all of them, and say how large each is
+    python -m tests.kubernetes.images hub
 """
 
 import fcntl
@@ -12,16 +13,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.kubernetes.cluster.programs import ClusterMissing
 from tests.support.cache import cache_root
+from tests.support.containerfiles import HOUSES, IMAGES, ROOT
 
-__all__ = ["TAG", "ClusterMissing", "prepare_image"]
-
-ROOT = Path(__file__).parents[2]
-TAG = "localhost/notebooks-federation/singleuser-{environment}:test"
+__all__ = ["ClusterMissing", "prepare_image", "tag_of"]
 
 _SUITE = "bookworm"
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
@@ -29,8 +29,13 @@ _NOT_NEEDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 _SECONDS = 3600
 
 
-def prepare_image(environment: str) -> Path:
-    """The archive of a notebook environment's image; processes that start together wait for one.
+def tag_of(image: str) -> str:
+    """What an image of tests is called in the cluster."""
+    return f"localhost/notebooks-federation/{image}:test"
+
+
+def prepare_image(image: str) -> Path:
+    """The archive of an image; processes that start together wait for one.
 
     Raises
     ------
@@ -41,13 +46,27 @@ def prepare_image(environment: str) -> Path:
     if missing:
         raise ClusterMissing(f"not installed: {' and '.join(missing)} (on Debian as root, `make cluster` does it)")
     base = _cached(f"debian-{_SUITE}-{_digest([_BASE_PACKAGES.encode()])}.tar", _make_base)
-    parts = [
-        ROOT / "images" / "singleuser" / "Containerfile",
-        ROOT / "images" / "environments" / environment / "requirements.lock",
-        *sorted(path for path in (ROOT / "spawners" / "lab").rglob("*") if path.is_file() and path.suffix != ".pyc"),
-    ]
-    key = _digest([path.read_bytes() for path in parts] + [base.name.encode()])
-    return _cached(f"singleuser-{environment}-{key}.tar", lambda file: _build(environment, base, file))
+    key = _digest([path.read_bytes() for path in _parts(image)] + [base.name.encode()])
+    return _cached(f"{image}-{key}.tar", lambda file: _build(image, base, file))
+
+
+def _parts(image: str) -> list[Path]:
+    """All that decides what is in it."""
+    environment = image.removeprefix("singleuser-")
+    if environment != image:
+        folders = ["spawners/lab"]
+        files = ["images/singleuser/Containerfile", f"images/environments/{environment}/requirements.lock"]
+    else:
+        folders = [*HOUSES]
+        files = ["images/hub/Containerfile", "images/hub/requirements.lock", "requirements/hub.lock", "pyproject.toml"]
+    found = [ROOT / file for file in files]
+    for folder in folders:
+        found += sorted(p for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".pyc" and not _is_node(p))
+    return found
+
+
+def _is_node(path: Path) -> bool:
+    return "node_modules" in path.parts
 
 
 def _cached(name: str, make: Callable[[Path], None]) -> Path:
@@ -68,10 +87,9 @@ def _make_base(file: Path) -> None:
     _run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_BASE_PACKAGES}", *excluded, _SUITE, str(file)])
 
 
-def _build(environment: str, base: Path, file: Path) -> None:
-    tag = TAG.format(environment=environment)
-    with tempfile.TemporaryDirectory(prefix="nbfed-images-") as folder:
-        options = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
+def _build(image: str, base: Path, file: Path) -> None:
+    tag = tag_of(image)
+    with _storage() as options:
         buildah = ["buildah", *options]
         container = _run([*buildah, "from", "scratch"])
         _run([*buildah, "add", "--quiet", container, str(base), "/"])
@@ -81,8 +99,33 @@ def _build(environment: str, base: Path, file: Path) -> None:
             "BUILDAH_OPTIONS": " ".join(options),
             "BUILD_OPTIONS": "--isolation chroot --network host",
         }
-        _run([str(ROOT / "scripts" / "build-image"), environment, tag], **settings)
+        _run([str(ROOT / "scripts" / "build-image"), image, tag], **settings)
         _run([*buildah, "push", "--quiet", tag, f"docker-archive:{file}:{tag}"])
+
+
+@contextmanager
+def _storage() -> Iterator[list[str]]:
+    """Options of buildah for a storage of its own: overlay where the machine has it, else copies of everything."""
+    with tempfile.TemporaryDirectory(prefix="nbfed-images-") as folder:
+        for driver in ("overlay", "vfs"):
+            options = [
+                "--root",
+                f"{folder}/{driver}",
+                "--runroot",
+                f"{folder}/run-{driver}",
+                "--storage-driver",
+                driver,
+            ]
+            tried = subprocess.run(["buildah", *options, "info"], capture_output=True, check=False, timeout=60)
+            if tried.returncode == 0:
+                break
+        try:
+            yield options
+        finally:
+            # The storage is mounted onto itself, and what a build that failed left lies in it.
+            mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+            for mount in sorted((one for one in mounts if one.startswith(f"{folder}/")), reverse=True):
+                subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False, timeout=60)
 
 
 def _run(command: list[str], **settings: str) -> str:
@@ -100,7 +143,7 @@ def _digest(parts: list[bytes]) -> str:
 
 if __name__ == "__main__":
     try:
-        for name in sys.argv[1:] or ["minimal"]:
+        for name in sys.argv[1:] or IMAGES:
             archive = prepare_image(name)
             print(f"{archive}: {archive.stat().st_size / 1e6:.0f} MB")
     except ClusterMissing as missing_here:

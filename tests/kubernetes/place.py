@@ -18,7 +18,7 @@ from federation.ids import new_id
 from spawners.backends.kubernetes_pods import pod_name
 from tests.kubernetes.cluster.node import Node, running_node
 from tests.kubernetes.cluster.programs import ClusterMissing
-from tests.kubernetes.images import TAG, prepare_image
+from tests.kubernetes.images import prepare_image, tag_of
 
 __all__ = ["ENVIRONMENT", "Namespace", "Place", "running_place"]
 
@@ -28,6 +28,7 @@ ENVIRONMENT = "minimal"
 SITE_FILE = Path(__file__).parents[2] / "helm-values" / "site" / "namespace.yaml"
 
 _PLURALS = {
+    "ConfigMap": "configmaps", "Deployment": "deployments", "Secret": "secrets", "Service": "services",
     "Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "Role": "roles", "RoleBinding": "rolebindings",
     "ResourceQuota": "resourcequotas", "LimitRange": "limitranges", "NetworkPolicy": "networkpolicies",
 }  # fmt: skip
@@ -67,7 +68,7 @@ class Place:
         name = f"nbfed-test-{new_id()[-12:]}"
         namespace = Namespace(self, name, Path(tempfile.mkdtemp(prefix="nbfed-site-")))
         for content in yaml.safe_load_all(SITE_FILE.read_text().replace("notebooks", name)):
-            self._apply(name, content)
+            self.apply(content)
         namespace.write_kubeconfig()
         for number in range(homes if self.node else 0):
             assert self.node is not None
@@ -77,11 +78,11 @@ class Place:
         finally:
             namespace.remove()
 
-    def _apply(self, namespace: str, content: dict[str, Any]) -> None:
+    def apply(self, content: dict[str, Any]) -> None:
         """What `kubectl apply` does with a new object."""
         group = content["apiVersion"]
         root = f"/api/{group}" if group == "v1" else f"/apis/{group}"
-        within = "" if content["kind"] == "Namespace" else f"/namespaces/{namespace}"
+        within = "" if content["kind"] == "Namespace" else f"/namespaces/{content['metadata']['namespace']}"
         made = self.api("POST", f"{root}{within}/{_PLURALS[content['kind']]}", content)
         assert made.is_success, (content, made.text)
 
@@ -141,6 +142,13 @@ class Namespace:
         assert answer.is_success, answer.text
         return dict(answer.json())
 
+    def keep(self, attempt: str) -> None:
+        """Keep the pod of an attempt readable until the namespace goes: the worker lets go of it when it likes."""
+        patch = [{"op": "add", "path": "/metadata/finalizers/-", "value": "example.org/tests"}]
+        kind = {"Content-Type": "application/json-patch+json"}
+        answer = self.api("PATCH", f"pods/{pod_name(attempt)}", patch, headers=kind)
+        assert answer.is_success, answer.text
+
     def force_away(self, pod: str) -> None:
         """Remove a pod, whoever wants to keep it."""
         patch = [{"op": "remove", "path": "/metadata/finalizers"}]
@@ -170,10 +178,11 @@ def running_place() -> Iterator[Place]:
             raise ClusterMissing(f"KUBECONFIG is set, but not {' and '.join(missing)}")
         yield Place(Path(given).absolute(), os.environ["NBFED_TEST_IMAGE"], os.environ["NBFED_TEST_HUB_IP"])
         return
-    archive = prepare_image(ENVIRONMENT)
+    image = f"singleuser-{ENVIRONMENT}"
+    archive = prepare_image(image)
     with running_node() as node:
         node.load(archive)
-        yield Place(node.kubeconfig, TAG.format(environment=ENVIRONMENT), node.address, node)
+        yield Place(node.kubeconfig, tag_of(image), node.address, node)
 
 
 def _client(kubeconfig: Path) -> httpx.Client:

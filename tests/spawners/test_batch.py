@@ -19,6 +19,7 @@ from spawners.backends.batch import BatchJobs
 from spawners.errors import SITE_AWAY, SITE_DRAINED
 from spawners.gateway.answers import GatewayAway, GatewayRefused
 from spawners.gateway.client import GatewayClient
+from spawners.gateway.door import Door
 from spawners.launcher import address_proof
 from spawners.leases import reserved_minutes
 from spawners.sessions import Server, Session
@@ -98,7 +99,7 @@ def test_who_cannot_be_asked_is_unknown_whatever_was_known_before(
 
 
 def test_a_gateway_that_is_gone_is_unknown_and_lists_nothing(place: Place, ana: Any, tmp_path: Any) -> None:
-    jobs = BatchJobs("hpc", GatewayClient(tmp_path / "none.sock"), place.house.sessions, place.house.clock)
+    jobs = BatchJobs("hpc", GatewayClient(Door(tmp_path / "none.sock")), place.house.sessions, place.house.clock)
     session = place.submit(ana)
     assert jobs.observe(session.attempt).life is Life.UNKNOWN
     assert list(jobs.living()) == []

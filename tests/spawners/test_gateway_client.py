@@ -8,6 +8,7 @@ from federation.ids import new_id
 from spawners.backends.base import Life
 from spawners.gateway.answers import GatewayAway, GatewayRefused
 from spawners.gateway.client import GatewayClient
+from spawners.gateway.door import Door
 from spawners.gateway.protocol import JobName, Resources
 from tests.support.batch_system import BatchSystem, serving
 
@@ -67,7 +68,7 @@ def test_what_was_not_done_is_told_from_what_nobody_knows(
 
 def test_a_gateway_that_is_not_there_was_not_asked(tmp_path: Path) -> None:
     with pytest.raises(GatewayAway) as raised:
-        submit(GatewayClient(tmp_path / "nothing.sock"), new_id())
+        submit(GatewayClient(Door(tmp_path / "nothing.sock")), new_id())
     assert (raised.value.code, raised.value.sent) == ("gateway-away", False)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from spawners.gateway.client import GatewayClient
+from spawners.gateway.door import Door
 from spawners.gateway.protocol import SESSIONS_FOLDER
 
 __all__ = ["BatchSystem", "Job", "serving"]
@@ -101,7 +102,7 @@ class BatchSystem:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def client(self) -> GatewayClient:
-        return GatewayClient(self.socket, timeout_seconds=10)
+        return GatewayClient(Door(self.socket), timeout_seconds=10)
 
     def now(self) -> float:
         return self.clock() + self.skew

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,6 @@ __all__ = ["Federation", "running_federation"]
 
 _READY_SECONDS = 60
 _END_SECONDS = 120
-_FLAVOURS = ["small"]
 _DEFAULT = {"amount_hours": 100, "period": "month", "sessions": 60, "flavours": ["small", "medium"]}
 
 
@@ -50,7 +49,7 @@ class Federation:
 
     @property
     def client(self) -> GatewayClient:
-        return GatewayClient(self.service.state.gateway_socket)
+        return GatewayClient(self.service.settings.gateway_door)
 
     @property
     def gateway_log(self) -> Path:
@@ -138,15 +137,19 @@ class Federation:
                 self.gateway.wait(15)
 
 
-def _site(slurm: SlurmSite, sshd: SshSite, node: str) -> dict[str, Any]:
+def _site(slurm: SlurmSite, sshd: SshSite, node: str, flavours: Sequence[str]) -> dict[str, Any]:
     """Its part of federation.yaml."""
-    own = site_settings(sshd, gate=sshd.gate, reverse_port=sshd.reverse_port, node=node, flavours=_FLAVOURS)
+    own = site_settings(sshd, gate=sshd.gate, reverse_port=sshd.reverse_port, node=node, flavours=list(flavours))
     return {"title": f"HPC {slurm.name.title()}", **own}
 
 
 @contextlib.contextmanager
-def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
-    """A federation of these sites and this machine."""
+def running_federation(
+    slurm: Mapping[str, SlurmSite], *, batch_flavours: Sequence[str] = ("small",), **more: Mapping[str, Any]
+) -> Iterator[Federation]:
+    """A federation of these sites, which offer these flavours, and this machine. `more` adds to sections of
+    federation.yaml, or replaces keys there.
+    """
     minimal = {
         "title": "Python", "local": {"prefix": "minimal"},
         "batch": {"path": f"{os.environ['NBFED_ENVIRONMENTS']}/minimal"},
@@ -162,18 +165,16 @@ def running_federation(slurm: Mapping[str, SlurmSite]) -> Iterator[Federation]:
             stack.callback(gates[name].remove)
             command = f"/usr/bin/sudo -n {folder / name / 'site-gate'}"
             sshd[name] = stack.enter_context(running_sshd(name, ROBOT, command, []))
-        sites = {name: _site(slurm[name], sshd[name], NODES[n]) for n, name in enumerate(slurm)}
+        sites = {name: _site(slurm[name], sshd[name], NODES[n], batch_flavours) for n, name in enumerate(slurm)}
         first = free_port()
         gateway = {"with_up": False, "forward_ports": f"{first}-{first + 50}"}
-        service = stack.enter_context(
-            running_service(
-                start=False,
-                sites=sites,
-                environments={"minimal": minimal, "stub": stub},
-                defaults={"T1": _DEFAULT},
-                gateway=gateway,
-            )
-        )
+        sections: dict[str, dict[str, Any]] = {
+            "sites": sites, "environments": {"minimal": minimal, "stub": stub}, "defaults": {"T1": _DEFAULT},
+            "gateway": gateway,
+        }  # fmt: skip
+        for section, content in more.items():
+            sections[section] = sections.get(section, {}) | dict(content)
+        service = stack.enter_context(running_service(start=False, **sections))
         service.nbfed("ca", "init")
         for one in sshd.values():
             one.trust((service.state.root / "gateway" / "ca.pub").read_text().strip())

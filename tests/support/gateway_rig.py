@@ -21,6 +21,7 @@ from spawners.gateway.answers import GatewayAway
 from spawners.gateway.ca import CertificateAuthority
 from spawners.gateway.client import GatewayClient
 from spawners.gateway.credentials import Credentials
+from spawners.gateway.door import Door
 from spawners.gateway.link import Link, MasterKind
 from tests.support.service import demo_yaml, free_ports
 from tests.support.sshd import SshSite, batch_site, free_range, robot_account, running_sshd
@@ -142,23 +143,33 @@ def wait_until(is_so: Callable[[], object], seconds: float = 60.0, *, told: Call
 
 
 class RunningGateway:
-    """`nbfed gateway` in a process of its own, with its own state folder and books."""
+    """`nbfed gateway` in a process of its own, with its own state folder and books.
 
-    def __init__(self, rig: Rig, home: Path, tables: Path) -> None:
+    Parameters
+    ----------
+    host
+        Where it is asked, as a gateway that has a machine of its own is; without it, at its socket.
+    """
+
+    def __init__(self, rig: Rig, home: Path, tables: Path, host: str | None = None) -> None:
         self.rig, self.home = rig, home
         self.hub_port, self.ports = free_ports(1)[0], free_range(20)
         content = demo_yaml(listen={"hub_port": self.hub_port})
         for name, sshd in rig.sshd.items():
             content["sites"][name] = batch_site(sshd).model_dump(mode="json", exclude_none=True)
         content["gateway"] = {"forward_ports": f"{self.ports[0]}-{self.ports[-1]}"}
+        self.socket = home / "gateway" / "api.sock"
+        self.door = Door(self.socket)
+        if host is not None:
+            self.door = Door(self.socket, f"http://{host}:{free_ports(1)[0]}", "a-token-of-tests")
+            content["gateway"]["url"] = self.door.url
         (home / "federation.yaml").write_text(yaml.safe_dump(content))
         shutil.copy(tables, home / "federation.sqlite")
         self.nbfed("ca", "init")
         own = (home / "gateway" / "ca.pub").read_text().strip()
         for sshd in rig.sshd.values():
             sshd.trust(*rig.authority.public_keys(), own)
-        self.socket = home / "gateway" / "api.sock"
-        self.client = GatewayClient(self.socket)
+        self.client = GatewayClient(self.door)
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -210,7 +221,8 @@ class RunningGateway:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return kept | {"NBFED_HOME": str(self.home), "NBFED_CONFIG": str(self.home / "federation.yaml")}
+        token = {"NBFED_GATEWAY_TOKEN": self.door.token} if self.door.token else {}
+        return kept | token | {"NBFED_HOME": str(self.home), "NBFED_CONFIG": str(self.home / "federation.yaml")}
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -223,10 +235,10 @@ class RunningGateway:
 
 
 @contextmanager
-def running_gateway(rig: Rig, tables: Path) -> Iterator[RunningGateway]:
+def running_gateway(rig: Rig, tables: Path, host: str | None = None) -> Iterator[RunningGateway]:
     """A gateway for the sites of the rig."""
     with short_folder() as home:
-        gateway = RunningGateway(rig, home, tables)
+        gateway = RunningGateway(rig, home, tables, host)
         try:
             gateway.start()
             yield gateway

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import ssl
 import subprocess
 import tempfile
@@ -39,13 +40,18 @@ class Node:
         What is run.
     folder
         Empty, on a file system that overlays can lie on; everything that the cluster writes is in it.
+    patience_seconds
+        After how long of silence the node counts as lost, and after how long more its pods are given up; None for
+        Kubernetes' own 50 and 300 seconds.
     """
 
-    def __init__(self, programs: Programs, folder: Path) -> None:
+    def __init__(self, programs: Programs, folder: Path, patience_seconds: int | None = None) -> None:
         self.folder = folder
         self.kubeconfig = folder / "admin.kubeconfig"
         self._programs = programs
+        self._patience_seconds = patience_seconds
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, tuple[str, ...]] = {}
         self.bridge = Bridge()
         self.address = self.bridge.address
         """Where processes of this machine can be reached from pods."""
@@ -61,10 +67,11 @@ class Node:
         self._configure()
         etcd, peers = free_ports(2)
         self._run("etcd", "etcd", *parts.etcd(self.folder, etcd, peers))
-        self._run_part("kube-apiserver", *parts.api_server(self.folder, self.address, etcd))
+        self._run_part("kube-apiserver", *parts.api_server(self.folder, self.address, etcd, self._patience_seconds))
         self._run("containerd", "containerd", "--config", str(self.folder / "containerd.toml"))
         self._wait("the API server", lambda: self.api("GET", "/readyz").status_code == 200)
-        self._run_part("kube-controller-manager", *parts.controllers(self.folder, self.kubeconfig))
+        controllers = parts.controllers(self.folder, self.kubeconfig, self._patience_seconds)
+        self._run_part("kube-controller-manager", *controllers)
         self._run_part("kube-scheduler", f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0")
         self._wait("containerd", lambda: self._ctr("version").returncode == 0)
         self.load(self._programs.pause_image)
@@ -126,6 +133,38 @@ class Node:
         )
         return folder
 
+    def execute(self, container: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a container, as `kubectl exec` does; `container` is the id that the pod's status says."""
+        name = container.removeprefix("containerd://")
+        return self._ctr("tasks", "exec", "--exec-id", f"nbfed-{time.monotonic_ns()}", name, *command)
+
+    @contextlib.contextmanager
+    def without_api(self, *, hangs: bool) -> Iterator[None]:
+        """Meanwhile the API server does not answer: it hangs, or it is gone. What runs in pods goes on."""
+        name = "kube-apiserver"
+        if hangs:
+            self._processes[name].send_signal(signal.SIGSTOP)
+        else:
+            self._end(name)
+        try:
+            yield
+        finally:
+            if hangs:
+                self._processes[name].send_signal(signal.SIGCONT)
+            else:
+                self._run(name, *self._commands[name])
+            self._wait("the API server", lambda: self.api("GET", "/readyz").status_code == 200)
+
+    @contextlib.contextmanager
+    def without_kubelet(self) -> Iterator[None]:
+        """Meanwhile the node is silent: what runs in pods goes on, and nobody hears of it."""
+        self._end("kubelet")
+        try:
+            yield
+        finally:
+            self._run("kubelet", *self._commands["kubelet"])
+            self._wait("the node", self._is_ready)
+
     def logs(self) -> str:
         """The end of every log, for a test that failed."""
         files = sorted((self.folder / "logs").glob("*.log"))
@@ -175,6 +214,7 @@ class Node:
         self._run(name, str(self._programs.part(name)), *arguments)
 
     def _run(self, name: str, *command: str) -> None:
+        self._commands[name] = command
         dies_with_us = ["setpriv", "--pdeathsig", "KILL"]  # a run that is killed leaves no cluster behind
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
@@ -267,7 +307,7 @@ def _read(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def running_node() -> Iterator[Node]:
+def running_node(*, patience_seconds: int | None = None) -> Iterator[Node]:
     """A cluster that takes pods; ended and removed afterwards, whatever happened.
 
     Raises
@@ -280,7 +320,7 @@ def running_node() -> Iterator[Node]:
     # In memory: an unpacked image is thousands of files, and etcd waits for the disk at each write.
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_FOLDER_SIZE},mode=0711", "nbfed", folder], check=True)
     try:
-        node = Node(programs, folder)
+        node = Node(programs, folder, patience_seconds)
         try:
             node.start()
             yield node

@@ -83,10 +83,12 @@ def etcd(folder: Path, port: int, peers: int) -> list[str]:
     ]  # fmt: skip
 
 
-def api_server(folder: Path, address: str, etcd_port: int) -> list[str]:
+def api_server(folder: Path, address: str, etcd_port: int, patience_seconds: int | None) -> list[str]:
     """On the bridge, where pods could reach it."""
     pki = folder / "pki"
+    taints = () if patience_seconds is None else ("not-ready", "unreachable")
     return [
+        *(f"--default-{taint}-toleration-seconds={patience_seconds}" for taint in taints),
         f"--etcd-servers=http://127.0.0.1:{etcd_port}",
         f"--bind-address={address}",
         f"--advertise-address={address}",
@@ -105,10 +107,12 @@ def api_server(folder: Path, address: str, etcd_port: int) -> list[str]:
     ]
 
 
-def controllers(folder: Path, kubeconfig: Path) -> list[str]:
+def controllers(folder: Path, kubeconfig: Path, patience_seconds: int | None) -> list[str]:
     """Without a port of their own."""
     pki = folder / "pki"
+    patience = [] if patience_seconds is None else [f"--node-monitor-grace-period={patience_seconds}s"]
     return [
+        *patience,
         f"--kubeconfig={kubeconfig}",
         f"--service-account-private-key-file={pki}/accounts.key",
         f"--root-ca-file={pki}/ca.crt",

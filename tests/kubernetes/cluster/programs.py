@@ -3,7 +3,6 @@
 python -m tests.kubernetes.cluster.programs        # fill the cache, and say how long it took
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -13,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.cache import cache_root
+from tests.support.cache import made_once
 
 __all__ = ["PAUSE_IMAGE", "SOURCE", "ClusterMissing", "Programs", "prepare", "why_not"]
 
@@ -75,19 +74,7 @@ def prepare() -> Programs:
     """
     if reason := why_not():
         raise ClusterMissing(reason)
-    folder = cache_root() / f"kubernetes-{_key()}"
-    if (folder / "complete").exists():
-        return Programs(folder)
-    if shutil.which("go") is None:
-        raise ClusterMissing("not installed: go, which compiles Kubernetes")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _build(folder)
-            (folder / "complete").touch()
-    return Programs(folder)
+    return Programs(made_once(f"kubernetes-{_key()}", _build))
 
 
 def _key() -> str:
@@ -106,8 +93,10 @@ def _version() -> str:
 
 
 def _build(folder: Path) -> None:
+    if shutil.which("go") is None:
+        raise ClusterMissing("not installed: go, which compiles Kubernetes")
     programs = folder / "bin"
-    programs.mkdir(parents=True)
+    programs.mkdir()
     began = time.monotonic()
     version = _version()
     major, minor, _ = version.removeprefix("v").split(".")

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy import select
 from federation.clock import system_clock
 from federation.database import Database
 from spawners.gateway.book import Forward, ForwardBook, PortsTaken
+from spawners.gateway.door import Door
 from spawners.gateway.forwards import ForwardRefused, Forwards, NotReached
 from spawners.gateway.link import MasterKind
 from spawners.gateway.masters import Master
@@ -34,7 +36,8 @@ class Ways:
         self.book = ForwardBook(database, ports, system_clock)
         self.database = database
         # The site's PermitOpen lets nothing but the nodes through; federation.yaml has a third node that it forgot.
-        self.forwards = Forwards("andes", self.master, frozenset({*NODES, "127.0.0.9"}), range(1024, 65_536), self.book)
+        nodes, at = frozenset({*NODES, "127.0.0.9"}), Door(Path("a-socket"))
+        self.forwards = Forwards("andes", self.master, nodes, range(1024, 65_536), self.book, at)
 
     def rows(self) -> list[tuple[str, int]]:
         with self.database.read() as connection:
@@ -148,7 +151,7 @@ async def test_a_forward_that_the_site_forbids_is_not_given_out_though_ssh_says_
         await ways.forwards.open(attempt(), "127.0.0.9", target)
     assert ways.rows() == []
     forward = Forward(attempt=attempt(), site="andes", node="127.0.0.9", port=target, local_port=free_port())
-    assert (await ways.master.order("-O", "forward", *forward.words)).code == 0, "this is why it is tried first"
+    assert (await ways.master.order("-O", "forward", *forward.words())).code == 0, "this is why it is tried first"
 
 
 async def test_a_port_where_nobody_listens_is_not_given_out(ways: Ways) -> None:

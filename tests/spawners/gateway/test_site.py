@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -12,6 +13,7 @@ from federation.database import Database
 from spawners.gateway.answers import SiteState
 from spawners.gateway.book import ForwardBook
 from spawners.gateway.calls import Calls, SiteAway, request_id
+from spawners.gateway.door import Door
 from spawners.gateway.forwards import Forwards
 from spawners.gateway.link import MasterKind
 from spawners.gateway.masters import Master
@@ -28,7 +30,8 @@ async def site(rig: Rig, database: Database) -> AsyncIterator[SiteGateway]:
     """One that nobody polls: the test asks."""
     link = rig.link("andes")
     command, data = (Master(link, kind, rig.credentials(link)) for kind in (MasterKind.COMMAND, MasterKind.DATA))
-    forwards = Forwards("andes", data, frozenset(), range(1), ForwardBook(database, range(1), system_clock))
+    book, at = ForwardBook(database, range(1), system_clock), Door(Path("a-socket"))
+    forwards = Forwards("andes", data, frozenset(), range(1), book, at)
     calls = Calls(command, link.command_words(MasterKind.COMMAND))
     yield SiteGateway(
         "andes",

@@ -1,0 +1,298 @@
+"""The hub itself in a pod of the test cluster, by the values and the chart of `helm-values/`; worker beside, books and
+hub's records on PostgreSQL.
+
+Two things are stood in for. The zero-to-jupyterhub chart lies in a registry of charts: what it makes of our values for
+the hub is made here (its templates/hub/deployment.yaml and files/hub/jupyterhub_config.py, in short). And our cluster has
+no names and no service addresses: pods of the federation use the node's network, and the proxy runs beside it.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from federation.ids import new_id
+from hub_config.children import NODE
+from hub_config.proxy_install import PROXY_SCRIPT
+from tests.helm_values.charts import CHART, FOLDER, merged
+from tests.kubernetes.cluster.node import Node
+from tests.kubernetes.cluster.parts import API_PORT
+from tests.kubernetes.images import prepare_image, tag_of
+from tests.kubernetes.place import ENVIRONMENT, Namespace, Place
+from tests.services.test_session import wait_for
+from tests.support.helm import Helm
+from tests.support.postgres import PostgresServer
+from tests.support.service import demo_yaml, free_ports
+
+__all__ = ["Deployed", "deployed"]
+
+FILES = ("base.yaml", "postgres.yaml")
+CHART_CONFIG = """
+import json
+from tornado.httpclient import AsyncHTTPClient
+AsyncHTTPClient.configure("tornado.curl_httpclient.CurlAsyncHTTPClient")
+values = json.load(open("/usr/local/etc/jupyterhub/values.json"))
+tokens = json.load(open("/usr/local/etc/jupyterhub/tokens.json"))
+c = get_config()
+c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+c.JupyterHub.cleanup_servers = False
+c.JupyterHub.services = [{"name": name, "api_token": token} for name, token in tokens.items()]
+for name, section in values["hub"]["config"].items():
+    c[name].update(section)
+for name, code in sorted(values["hub"]["extraConfig"].items()):
+    exec(code)
+"""
+LESS_CPU = """
+def less(spawner, pod):
+    for container in pod.spec.containers:
+        container.resources.requests["cpu"] = "50m"
+    return pod
+
+c.KubeSpawner.modify_pod_hook = less
+"""
+"""Five sessions have to fit on a machine of two cores."""
+
+
+class Deployed:
+    """See the module."""
+
+    def __init__(self, place: Place, node: Node, sessions: Namespace, folder: Path) -> None:
+        self.place, self.node, self.sessions, self.folder = place, node, sessions, folder
+        self.name = f"nbfed-test-{new_id()[-12:]}"
+        self.public, self.proxy_api, self.hub, self.worker, self.sign_in = free_ports(5)
+        self.base_url = f"http://127.0.0.1:{self.public}/"
+        self.token = {name: secrets.token_hex(32) for name in ("cookie", "proxy", "crypt", "demo")}
+        self.values_file = folder / "values.yaml"
+        self.books = ""
+        """The address of the federation database, once it is applied."""
+
+    # --- what an operator writes --------------------------------------------------------------------------------
+
+    def federation_yaml(self) -> dict[str, Any]:
+        """The demonstration's people; hub and worker find their own cluster by the accounts of their pods."""
+        here = self.sessions.site(homes=None)
+        del here["kubeconfig_file"]
+        content = demo_yaml(
+            flavours={"small": {"cpu": 1, "memory_gib": 1, "weight": 1}},
+            environments={ENVIRONMENT: {"title": "Minimal", "kubernetes": {"image": self.place.image}}},
+        )
+        address = self.node.address
+        return content | {
+            "federation": {"mode": "demo", "base_url": self.base_url},
+            "listen": {
+                "hub_ip": address, "hub_port": self.hub, "hub_url": f"http://{address}:{self.hub}",
+                "proxy_api_url": f"http://127.0.0.1:{self.proxy_api}", "sign_in_port": self.sign_in,
+                "worker_ip": "0.0.0.0", "worker_port": self.worker, "worker_url": f"http://{address}:{self.worker}",
+            },
+            "database": {"url_file": "secrets/database_url", "hub_url_file": "secrets/hub_database_url"},
+            "sites": {"here": here},
+            "tiers": {"T0": {}, "T1": {"communities": ["urn:mace:example.org:group:demo"]}},
+            "environments": {ENVIRONMENT: content["environments"][ENVIRONMENT] | {"local": None}},
+            "identity": {},
+        }  # fmt: skip
+
+    def write_values(self) -> dict[str, Any]:
+        """The file of values beside ours; all of them as Helm merges them."""
+        name, _, tag = tag_of("hub").rpartition(":")
+        own = {
+            "hub": {
+                "image": {"name": name, "tag": tag},
+                "extraFiles": {
+                    "federation": {"stringData": yaml.safe_dump(self.federation_yaml(), sort_keys=False)}
+                },
+                "extraConfig": {"of-the-tests": LESS_CPU},
+                "extraEnv": {"NBFED_DEMO_CLIENT_SECRET": self.token["demo"]},
+            },
+            "custom": {"nbfed": {"worker": {"replicas": 1}}},
+        }  # fmt: skip
+        self.values_file.write_text(yaml.safe_dump(own))
+        return merged(*FILES, str(self.values_file))
+
+    # --- what the charts make -----------------------------------------------------------------------------------
+
+    def apply(self, helm: Helm, postgres: PostgresServer) -> None:
+        """Namespace, secrets, our chart, and what the other chart makes of the hub's values."""
+        values = self.write_values()
+        self.place.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}})
+        self.books, records = (postgres.url(postgres.create()) for _ in range(2))
+        self._secret("nbfed-hub", database_url=self.books, hub_database_url=records)
+        self._secret("nbfed-worker", database_url=self.books)
+        services = {name: secrets.token_hex(32) for name in values["hub"]["services"]}
+        self._secret("hub", **self._made_by_the_chart(values, services))
+        files = [*(f"{FOLDER}/{file}" for file in FILES), str(self.values_file)]
+        for content in helm.render(CHART, files, namespace=self.name):
+            if content["kind"] == "Deployment":
+                self._onto_the_node(content["spec"]["template"]["spec"])
+            self.place.apply(content)
+        self._make("ServiceAccount", "hub")
+        self._make("ConfigMap", "hub", data={
+            "jupyterhub_config.py": CHART_CONFIG,
+            "values.json": json.dumps(values),
+            "tokens.json": json.dumps(services),
+        })  # fmt: skip
+        self.place.apply(self._hub(values["hub"]))
+
+    def _made_by_the_chart(self, values: dict[str, Any], services: dict[str, str]) -> dict[str, str]:
+        return {
+            "hub.config.JupyterHub.cookie_secret": self.token["cookie"],
+            "hub.config.ConfigurableHTTPProxy.auth_token": self.token["proxy"],
+            "hub.config.CryptKeeper.keys": self.token["crypt"],
+            **{f"hub.services.{name}.apiToken": token for name, token in services.items()},
+            **{name: file["stringData"] for name, file in values["hub"]["extraFiles"].items()},
+        }
+
+    def _hub(self, hub: dict[str, Any]) -> dict[str, Any]:
+        config = "/usr/local/etc/jupyterhub"
+        mounts = [
+            {"name": "config", "mountPath": config},
+            *hub["extraVolumeMounts"],
+            *(
+                {"name": "secret", "subPath": name, "mountPath": file["mountPath"]}
+                for name, file in hub["extraFiles"].items()
+            ),
+        ]
+        container = {
+            "name": "hub",
+            "image": f"{hub['image']['name']}:{hub['image']['tag']}",
+            "args": ["jupyterhub", "--config", f"{config}/jupyterhub_config.py", "--upgrade-db"],
+            "env": [
+                {"name": name, **(value if isinstance(value, dict) else {"value": value})}
+                for name, value in hub["extraEnv"].items()
+            ],
+            "volumeMounts": mounts,
+            "securityContext": hub["containerSecurityContext"],
+            "resources": hub["resources"],
+            "readinessProbe": {"httpGet": {"path": "/hub/health", "port": self.hub}, "periodSeconds": 2},
+        }
+        spec = {
+            "serviceAccountName": "hub",
+            "securityContext": hub["podSecurityContext"],
+            "containers": [container],
+            "volumes": [
+                {"name": "config", "configMap": {"name": "hub"}},
+                {"name": "secret", "secret": {"secretName": "hub"}},
+                *hub["extraVolumes"],
+            ],
+        }
+        self._onto_the_node(spec)
+        labels = {"app": "jupyterhub", "component": "hub"}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "hub", "namespace": self.name},
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": spec},
+            },
+        }
+
+    def _onto_the_node(self, spec: dict[str, Any]) -> None:
+        spec["hostNetwork"] = True
+        api = {"KUBERNETES_SERVICE_HOST": self.node.address, "KUBERNETES_SERVICE_PORT": str(API_PORT)}
+        for container in spec["containers"]:
+            container.setdefault("env", []).extend({"name": name, "value": value} for name, value in api.items())
+
+    def _secret(self, name: str, **content: str) -> None:
+        self._make("Secret", name, stringData=content)
+
+    def _make(self, kind: str, name: str, **content: Any) -> None:
+        metadata = {"name": name, "namespace": self.name}
+        self.place.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, **content})
+
+    # --- what is seen -------------------------------------------------------------------------------------------
+
+    def pod(self, label: str, value: str) -> dict[str, Any] | None:
+        """The pod of a Deployment that is ready; None if there is none."""
+        pods = self.place.api(
+            "GET", f"/api/v1/namespaces/{self.name}/pods", params={"labelSelector": f"{label}={value}"}
+        )
+        for pod in pods.json()["items"]:
+            conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
+            if conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]:
+                return dict(pod)
+        return None
+
+    def hub_pod(self) -> dict[str, Any] | None:
+        return self.pod("component", "hub")
+
+    def worker_pod(self) -> dict[str, Any] | None:
+        return self.pod("app.kubernetes.io/component", "worker")
+
+    def logs(self) -> str:
+        """What every container of the federation wrote."""
+        root = f"/api/v1/namespaces/{self.name}/pods"
+        texts = []
+        for pod in self.place.api("GET", root).json()["items"]:
+            name = pod["metadata"]["name"]
+            texts.append(f"--- {name} {json.dumps(pod['status'])[:1500]}")
+            for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+                answer = self.place.api("GET", f"{root}/{name}/log", params={"container": container["name"]})
+                texts.append(f"--- {name} {container['name']}\n{answer.text[-4000:]}")
+        return "\n".join(texts)
+
+    def nbfed(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command in the hub's container."""
+        pod = self.hub_pod()
+        assert pod is not None
+        return self.node.execute(pod["status"]["containerStatuses"][0]["containerID"], "nbfed", *words)
+
+    def replace_hub(self) -> None:
+        """Delete its pod, and wait for the next one."""
+        pod = self.hub_pod()
+        assert pod is not None
+        self.place.api("DELETE", f"/api/v1/namespaces/{self.name}/pods/{pod['metadata']['name']}")
+        wait_for(lambda: (new := self.hub_pod()) and new["metadata"]["uid"] != pod["metadata"]["uid"], 180)
+
+
+@contextlib.contextmanager
+def deployed(place: Place, sessions: Namespace, helm: Helm, postgres: PostgresServer) -> Iterator[Deployed]:
+    """It, ready; gone afterwards."""
+    assert place.node is not None
+    place.node.load(prepare_image("hub"))
+    with tempfile.TemporaryDirectory(prefix="nbfed-deployment-") as folder, contextlib.ExitStack() as stack:
+        made = Deployed(place, place.node, sessions, Path(folder))
+        stack.callback(place.api, "DELETE", f"/api/v1/namespaces/{made.name}")
+        made.apply(helm, postgres)
+        stack.enter_context(_beside(made))
+        try:
+            wait_for(lambda: made.hub_pod() and made.worker_pod(), 180)
+        except AssertionError as error:
+            raise AssertionError(made.logs()) from error
+        yield made
+
+
+@contextlib.contextmanager
+def _beside(made: Deployed) -> Iterator[None]:
+    """Proxy and demo sign-in, on the machine of the node."""
+    (made.folder / "federation.yaml").write_text(yaml.safe_dump(made.federation_yaml(), sort_keys=False))
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    proxy = [str(NODE), str(PROXY_SCRIPT), "--ip", "127.0.0.1", "--port", str(made.public), "--api-ip", "127.0.0.1",
+             "--api-port", str(made.proxy_api), "--log-level", "warn"]  # fmt: skip
+    sign_in = [sys.executable, "-m", "hub_config.cli", "demo-sign-in"]
+    of_sign_in = {
+        "NBFED_HOME": str(made.folder / "run"), "NBFED_CONFIG": str(made.folder / "federation.yaml"),
+        "NBFED_DEMO_CLIENT_SECRET": made.token["demo"],
+    }  # fmt: skip
+    with (made.folder / "log").open("ab") as log:
+        running = [
+            subprocess.Popen(command, env=kept | more, cwd=made.folder, stdout=log, stderr=log)
+            for command, more in ((proxy, {"CONFIGPROXY_AUTH_TOKEN": made.token["proxy"]}), (sign_in, of_sign_in))
+        ]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(15)

@@ -1,0 +1,88 @@
+"""The hub from our image as a pod, with our values, the rights of our chart, and PostgreSQL; the worker from our chart
+beside. A pod of the hub is replaced, and no session notices.
+"""
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from federation.database import Database
+from federation.persons import find_by_user_name
+from quota.statement import Line, statement
+from spawners.paying import owner_of
+from tests.kubernetes.deployment import Deployed, deployed
+from tests.kubernetes.place import ENVIRONMENT, Place
+from tests.services.test_session import wait_for
+from tests.support.databases import postgres_or_skip
+from tests.support.helm import helm_or_skip
+from tests.support.person import Kernel, Person
+from tests.support.postgres import running_postgres
+
+pytestmark = pytest.mark.timeout(1200)
+
+PEOPLE = ("researcher", "trainer", "reviewer-1", "reviewer-2", "operator")
+SECONDS = 180
+
+
+@pytest.fixture(scope="module")
+def federation(place: Place) -> Iterator[Deployed]:
+    if place.node is None:
+        pytest.skip("KUBECONFIG names a cluster whose network is another one")
+    postgres_or_skip()
+    helm = helm_or_skip()
+    with (
+        running_postgres() as postgres,
+        place.namespace() as sessions,
+        deployed(place, sessions, helm, postgres) as made,
+    ):
+        yield made
+
+
+def test_the_doctor_in_the_pod_finds_nothing_wrong(federation: Deployed) -> None:
+    done = federation.nbfed("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "answers for namespace" in done.stdout
+    assert "PostgreSQL" in done.stdout
+
+
+def test_sessions_of_five_people_live_on_while_the_hubs_pod_is_replaced(federation: Deployed) -> None:
+    people = {name: Person(federation.base_url).sign_in(name) for name in PEOPLE}
+    kernels: dict[str, Kernel] = {}
+    for person in people.values():
+        options = {"flavour": "small", "environment": ENVIRONMENT}
+        answer = person.api("POST", f"users/{person.user_name}/server", json=options)
+        assert answer.status_code in (201, 202), answer.text + federation.logs()
+    for name, person in people.items():
+        person.wait_until_ready(seconds=SECONDS)
+        kernels[name] = person.kernel()
+        assert kernels[name].run(f"said = {name!r}; print(said)").strip() == name
+    before = {pod["metadata"]["name"] for pod in federation.sessions.all("pods")}
+    assert len(before) == len(PEOPLE)
+
+    federation.replace_hub()
+
+    assert {pod["metadata"]["name"] for pod in federation.sessions.all("pods")} == before
+    for name, person in people.items():
+        assert kernels[name].run("print(said)").strip() == name, "over the connection of before"
+        wait_for(lambda who=person: who.status()["state"] == "ready", 60)
+        kernels[name].close()
+        assert person.stop().status_code == 200
+    for person in people.values():
+        (line,) = wait_for(lambda who=person: closed(federation, who), 90)
+        assert line.started_at is not None
+        assert line.ended_at is not None
+        assert line.charged == math.ceil((line.ended_at - line.started_at).total_seconds()) * 1000
+
+
+def closed(federation: Deployed, person: Person) -> list[Line]:
+    """The lines of a person in the books; empty until they are settled."""
+    database = Database(federation.books)
+    with database.read() as connection:
+        found = find_by_user_name(connection, person.user_name)
+        assert found is not None
+        now = datetime.now(UTC)
+        lines = list(statement(connection, owner_of(found), now, since=now - timedelta(days=1)).lines)
+    database.dispose()
+    return lines if all(line.state == "settled" for line in lines) else []
