@@ -25,6 +25,8 @@ export NBFED_HOME NBFED_ENVIRONMENTS
 
 UV_INSTALL := $(BIN)/uv pip install --quiet --require-hashes --python
 PYTEST := $(BIN)/python -m pytest
+# Many tests wait for processes that they started, so a few of these keep two cores busy.
+PROCESSES ?= 3
 
 .PHONY: help
 help: ## show this list
@@ -46,7 +48,7 @@ setup-kubernetes: $(if $(KUBECONFIG),,$(STAMPS)/kubernetes)
 
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
-	$(PYTEST) -m "not long and not kubernetes" --cov --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) -m "not long and not kubernetes" -n $(PROCESSES) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-long
 test-long: setup-test setup-kubernetes ## thousands of random steps, many repetitions: before an issue is closed

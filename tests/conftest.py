@@ -20,6 +20,7 @@ from tests.support.databases import (
     with_tables,
 )
 from tests.support.keycloak import Keycloak, KeycloakMissing, running_keycloak
+from tests.support.missing import skip_or_fail
 from tests.support.postgres import PostgresServer, running_postgres
 from tests.support.service import Service, running_service
 from tests.support.slurm import SlurmSite, running_sites
@@ -42,6 +43,22 @@ os.environ.setdefault("NBFED_ENVIRONMENTS", str(_environments()))
 # A machine that is busy is no failure.
 hypothesis_settings.register_profile("nbfed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("nbfed")
+
+
+_ONCE = {"batch_sites": "batch", "keycloak_server": "keycloak"}
+_ACCOUNTS = (ROOT / "tests" / "hpc", ROOT / "tests" / "spawners" / "gate", ROOT / "tests" / "spawners" / "gateway")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stays together where several processes share the tests (pytest-xdist with `--dist loadgroup`): the tests of a
+    module, for what it has started; and those that need what takes long to start, or change the machine's accounts.
+    """
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        groups = [group for fixture, group in _ONCE.items() if fixture in fixtures]
+        if any(item.path.is_relative_to(folder) for folder in _ACCOUNTS):
+            groups.append("batch")
+        item.add_marker(pytest.mark.xdist_group(groups[0] if groups else str(item.path)))
 
 
 # --- databases --------------------------------------------------------------------------------------------------
@@ -104,9 +121,7 @@ def keycloak_server() -> Iterator[Keycloak]:
         try:
             server = stack.enter_context(running_keycloak())
         except KeycloakMissing as missing:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip(f"Keycloak cannot be had: {missing}")
+            skip_or_fail(f"Keycloak cannot be had: {missing}")
         yield server
 
 
@@ -122,9 +137,7 @@ def batch_sites() -> Iterator[dict[str, SlurmSite]]:
     """Two real Slurm sites, by name, for the whole run. Who stops a daemon starts it again."""
     reason = why_no_batch_sites()
     if reason is not None:
-        if os.environ.get("CI") == "true":
-            raise AssertionError(reason)
-        pytest.skip(reason)
+        skip_or_fail(reason)
     with running_sites() as sites:
         yield sites
 

@@ -1,12 +1,13 @@
 """A real Chromium; each test has a context of its own, and every page that it shows is kept as a picture."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.support.missing import skip_or_fail
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 _ARGUMENTS = [
@@ -20,9 +21,7 @@ def browser() -> Iterator[Browser]:
     # For one module: as long as Playwright runs, no other test of this thread can run an event loop.
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
-        reason = "no chromium is installed (on Debian as root, `make setup-test` installs it)"
-        assert os.environ.get("CI") != "true", reason
-        pytest.skip(reason)
+        skip_or_fail("no chromium is installed (on Debian as root, `make setup-test` installs it)")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
         yield launched

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from federation.settings import BatchSite
 from hub_config.demo.hpc.login_node import LoginNode
 from spawners.gateway.link import principal
 from spawners.gateway.sshd_lines import sshd_lines
+from tests.support.missing import skip_or_fail
 
 __all__ = [
     "NODES",
@@ -160,9 +160,7 @@ def running_sshd(name: str, user: str, gate: str, authorities: list[str], *, str
 def account_or_skip() -> None:
     """Skip where there is no sshd; never on the machine whose word counts."""
     if shutil.which("sshd", path=_PATH) is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("sshd is missing: install openssh-server")
-        pytest.skip("sshd is missing: install openssh-server")
+        skip_or_fail("sshd is missing: install openssh-server")
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.missing import skip_or_fail
+
 ROOT = Path(__file__).parents[2]
 EXPECTED = ROOT / "tests" / "data" / "penguins.json"
 NOTEBOOK = ROOT / "docs" / "tutorials" / "penguins.ipynb"
@@ -26,10 +28,7 @@ def penguins() -> list[Row]:
     prefix = Path(os.environ["NBFED_ENVIRONMENTS"]) / "python"
     table = next(prefix.glob("lib/python3*/site-packages/palmerpenguins/data/penguins.csv"), None)
     if table is None:
-        reason = f"the environment `python` is not installed at {prefix}: run `make setup`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail(f"the environment `python` is not installed at {prefix}: run `make setup`")
     with table.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     return [row for row in rows if "NA" not in (row["flipper_length_mm"], row["body_mass_g"])]
