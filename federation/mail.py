@@ -89,10 +89,14 @@ class Server:
             )
         else:
             connection = smtplib.SMTP(host, parts.port or 25, timeout=_TIMEOUT_SECONDS)
-        if self.starttls and not encrypted:
-            connection.starttls(context=ssl.create_default_context())
-        if self.user:
-            connection.login(self.user, self.password)
+        try:
+            if self.starttls and not encrypted:
+                connection.starttls(context=ssl.create_default_context())
+            if self.user:
+                connection.login(self.user, self.password)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 

@@ -298,7 +298,7 @@ def test_health_and_metrics_are_answered_on_the_port_and_nothing_else(shell: She
         assert client.get(f"{at}/").status_code == 404
         shell.database_is_away = True
         assert client.get(f"{at}/health").status_code == 503
-    with pytest.raises(httpx.ConnectError), httpx.Client(trust_env=False) as client:
+    with pytest.raises(httpx.TransportError), httpx.Client(trust_env=False) as client:
         client.get(f"http://127.0.0.1:{port}/health")
 
 

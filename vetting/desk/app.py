@@ -90,4 +90,6 @@ def _broken(request: Request) -> Response:
 
 def _refused_by_the_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for these"
-    return _failed(request, Failure(DESK_METHOD if error.status_code == _METHOD_NOT_ALLOWED else DESK_PAGE_UNKNOWN))
+    if error.status_code == _METHOD_NOT_ALLOWED:
+        return _failed(request, Failure(DESK_METHOD))
+    return _failed(request, Failure(DESK_PAGE_UNKNOWN))
