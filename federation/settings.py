@@ -131,7 +131,9 @@ class ListenSection(Section):
     worker_ip: Annotated[str, AfterValidator(_ip)] = Field("127.0.0.1", description="where the worker's pages are")
     worker_port: Port = Field(8082, description="the worker's health and metrics")
     worker_url: Url | None = Field(None, description="where `nbfed doctor` finds these pages; null: on this machine")
+    desk_ip: Annotated[str, AfterValidator(_ip)] = Field("127.0.0.1", description="where the access desk listens")
     desk_port: Port = Field(8083, description="the access desk")
+    desk_url: Url | None = Field(None, description="where proxy and hub reach the desk; null: on this machine")
     sign_in_port: Port = Field(9400, description="the demo sign-in")
 
 

@@ -233,6 +233,12 @@ class Settings:
         return (listen.worker_url or f"http://{LOOPBACK}:{listen.worker_port}").rstrip("/")
 
     @property
+    def desk_url(self) -> str:
+        """Where proxy and hub reach the access desk, without a slash at its end."""
+        listen = self.yaml.listen
+        return (listen.desk_url or f"http://{LOOPBACK}:{listen.desk_port}").rstrip("/")
+
+    @property
     def gateway_door(self) -> Door:
         """Where hub, worker and commands ask the gateway; a token is made at the first start that needs one."""
         url = self.yaml.gateway.url
