@@ -208,9 +208,20 @@ class LocalSite(_AnySite):
 
 
 class Homes(Section):
-    """The volume that each person gets at a site; made at the first session there, and kept."""
+    """The volume that each person gets at a site; made at the first session there, and kept. None is removed by itself."""
 
     size_gib: Count
+    per_tier: dict[str, Count] = Field(
+        default_factory=dict,
+        description="size in GiB for people of a tier; of several that they have, the last of `tiers` counts. A volume "
+        "grows at the next session, where its storage class allows that, and never shrinks",
+    )
+    kept_days: Annotated[int, Field(ge=1, le=3660)] = Field(
+        90, description="how long a home is kept once its person may not use the site any more, or did not for long"
+    )
+    unused_days: Annotated[int, Field(ge=1, le=3660)] = Field(
+        365, description="after how long without a session a home counts as not used any more"
+    )
     storage_class: str | None = Field(None, description="null: the cluster's default")
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
         "ReadWriteOnce", description="ReadWriteMany where people may have sessions on several nodes at a time"
