@@ -37,6 +37,7 @@ class Act(StrEnum):
     PERSON_RESTORED = "operator:person:restored"
     PERSON_REMOVED = "operator:person:removed"
     PERSON_EXPORTED = "operator:person:exported"
+    HOME_REMOVED = "operator:home:removed"
     SITE_CHECKED = "operator:site:checked"
     SITE_CERTIFIED = "operator:site:certified"
     SITE_SUSPENDED = "operator:site:suspended"

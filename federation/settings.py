@@ -131,7 +131,9 @@ class ListenSection(Section):
     worker_ip: Annotated[str, AfterValidator(_ip)] = Field("127.0.0.1", description="where the worker's pages are")
     worker_port: Port = Field(8082, description="the worker's health and metrics")
     worker_url: Url | None = Field(None, description="where `nbfed doctor` finds these pages; null: on this machine")
+    desk_ip: Annotated[str, AfterValidator(_ip)] = Field("127.0.0.1", description="where the access desk listens")
     desk_port: Port = Field(8083, description="the access desk")
+    desk_url: Url | None = Field(None, description="where proxy and hub reach the desk; null: on this machine")
     sign_in_port: Port = Field(9400, description="the demo sign-in")
 
 
@@ -206,9 +208,20 @@ class LocalSite(_AnySite):
 
 
 class Homes(Section):
-    """The volume that each person gets at a site; made at the first session there, and kept."""
+    """The volume that each person gets at a site; made at the first session there, and kept. None is removed by itself."""
 
     size_gib: Count
+    per_tier: dict[str, Count] = Field(
+        default_factory=dict,
+        description="size in GiB for people of a tier; of several that they have, the last of `tiers` counts. A volume "
+        "grows at the next session, where its storage class allows that, and never shrinks",
+    )
+    kept_days: Annotated[int, Field(ge=1, le=3660)] = Field(
+        90, description="how long a home is kept once its person may not use the site any more, or did not for long"
+    )
+    unused_days: Annotated[int, Field(ge=1, le=3660)] = Field(
+        365, description="after how long without a session a home counts as not used any more"
+    )
     storage_class: str | None = Field(None, description="null: the cluster's default")
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
         "ReadWriteOnce", description="ReadWriteMany where people may have sessions on several nodes at a time"

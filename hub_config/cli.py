@@ -27,19 +27,20 @@ from federation.errors import Failure
 from federation.letters import Frame
 from federation.mail_commands import mail
 from federation.persons import Person
-from federation.settings import BatchSite, Flavour, Site
+from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, Site
 from federation.worker_pages import application, serving
 from hub_config import gateway_wiring
 from hub_config.person_commands import person
 from hub_config.settings import FederationYaml, Settings, SettingsError, load
 from hub_config.sign_in.commands import identity
-from hub_config.wiring import House, environments_folder, house, hub_users, mail_frame, upkeep
+from hub_config.wiring import House, cluster_of, environments_folder, house, hub_users, mail_frame, upkeep
 from hub_config.wiring import worker as worker_of
 from quota.bench.commands import bench
 from quota.commands import grant, ledger, rates, statement
 from quota.ledger import Ledger
 from quota.settings import Pool
 from spawners.admission import Admission
+from spawners.backends.cluster import Cluster
 from spawners.commands import lab_wheel, sessions
 from spawners.gateway.ca import CertificateAuthority
 from spawners.gateway.ca_commands import ca
@@ -49,6 +50,8 @@ from spawners.gateway.conformance_job import ProbeJob
 from spawners.gateway.credentials import Credentials
 from spawners.gateway.door import Door
 from spawners.gateway.link import Link
+from spawners.home_commands import home
+from spawners.homes import Homes
 from spawners.quota_commands import quota
 from spawners.sessions import Sessions
 from spawners.site_commands import site
@@ -177,6 +180,19 @@ class Installation:
         )
 
     @property
+    def homes(self) -> Homes:
+        return Homes(self.database, clock=self.clock)
+
+    @property
+    def environments(self) -> Mapping[str, Environment]:
+        return self.settings.yaml.environments
+
+    def cluster(self, site: KubernetesSite, kubeconfig: Path | None) -> Cluster:
+        if kubeconfig is not None:
+            return Cluster(site.namespace, kubeconfig=kubeconfig)
+        return cluster_of(self.settings, site)
+
+    @property
     def tiers(self) -> Mapping[str, Tier]:
         return self.settings.yaml.tiers
 
@@ -256,8 +272,8 @@ def main(ctx: click.Context) -> None:
 
 
 for _command in (
-    audit, bench, ca, db, gateway, grant, ledger, mail, quota, rates, statement, sessions, site, identity, mapping, person,
-    request, lab_wheel,
+    audit, bench, ca, db, gateway, grant, home, ledger, mail, quota, rates, statement, sessions, site, identity, mapping,
+    person, request, lab_wheel,
 ):  # fmt: skip
     main.add_command(_command)
 

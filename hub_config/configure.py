@@ -126,7 +126,7 @@ def _configure_services(c: Any, settings: Settings) -> None:
         {
             "name": SERVICE,
             "api_token": settings.state.secret("desk_token"),
-            "url": f"http://127.0.0.1:{settings.yaml.listen.desk_port}",
+            "url": settings.desk_url,
             "oauth_no_confirm": True,
             "display": False,
         },

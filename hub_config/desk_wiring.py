@@ -1,5 +1,6 @@
 """Puts the access desk together from the house."""
 
+import hmac
 import logging
 
 import uvicorn
@@ -7,7 +8,6 @@ from fastapi import FastAPI
 
 from hub_config.desk_sign_in import HubSignIn
 from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
-from hub_config.ports import LOOPBACK
 from hub_config.wiring import House
 from vetting.desk.app import application
 from vetting.desk.parts import Desk, Look, Offer, SignIn
@@ -15,6 +15,7 @@ from vetting.desk.parts import Desk, Look, Offer, SignIn
 __all__ = ["desk_application", "desk_of", "serve_desk"]
 
 _GRACE_SECONDS = 5
+_OF_SEALS = b"nbfed desk: seals on forms"
 
 
 def desk_of(parts: House, sign_in: SignIn) -> Desk:
@@ -40,7 +41,8 @@ def desk_of(parts: House, sign_in: SignIn) -> Desk:
         ledger=parts.ledger,
         sign_in=sign_in,
         clock=parts.clock,
-        key=bytes.fromhex(settings.state.secret("desk_key")),
+        # The same for every desk of an installation: a form may come back to another one, or after a restart.
+        key=hmac.digest(settings.state.secret("desk_token").encode(), _OF_SEALS, "sha256"),
         closed=parts.admission.away,
     )
 
@@ -51,9 +53,10 @@ def desk_application(parts: House) -> FastAPI:
 
 
 def serve_desk(parts: House) -> None:
-    """Answer on the loopback interface, at `listen.desk_port`, until an end signal comes."""
+    """Answer at `listen.desk_ip` and `listen.desk_port`, until an end signal comes."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    listen = parts.settings.yaml.listen
     uvicorn.run(
-        desk_application(parts), host=LOOPBACK, port=parts.settings.yaml.listen.desk_port, log_level="warning",
+        desk_application(parts), host=listen.desk_ip, port=listen.desk_port, log_level="warning",
         server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS, ws="none",
     )  # fmt: skip

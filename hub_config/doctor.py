@@ -35,6 +35,7 @@ from hub_config.settings import LOOPBACK, Settings, SettingsError
 from hub_config.wiring import cluster_of, environments_folder
 from spawners.backends.cluster import Cluster, ClusterAway, ClusterRefused
 from spawners.backends.pods import ATTEMPT, read_pod
+from vetting.desk.app import HEALTH, WELL
 
 __all__ = ["Check", "State", "examine", "report"]
 
@@ -83,6 +84,7 @@ def examine(
     yield proxy(client, settings)
     yield worker_token(client, settings)
     yield worker(client, settings)
+    yield desk(client, settings)
     yield time_of_day(answer, clock())
 
 
@@ -489,6 +491,23 @@ def _health(answer: httpx.Response) -> dict[str, Any] | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) and content.get("role") in ("leader", "standby") else None
+
+
+def desk(client: httpx.Client, settings: Settings) -> Check:
+    """Whether the access desk answers where the proxy is told to find it."""
+    name, url = "desk", settings.desk_url
+    answer = ask(client, f"{url}{HEALTH}")
+    if isinstance(answer, str):
+        advice = "`nbfed up` starts it. Meanwhile sessions go on, and nobody can ask for more or decide about it."
+        return Check(name, State.FAIL, f"nothing answers at {url}: {answer}", advice)
+    if answer.status_code != httpx.codes.OK or answer.text != WELL:
+        return Check(
+            name,
+            State.FAIL,
+            f"what answers at {url} is not the access desk: HTTP {answer.status_code}",
+            f"Another program has this port: choose another with listen.desk_port in {settings.file}.",
+        )
+    return Check(name, State.OK, f"answers at {url}")
 
 
 def existing_secret(settings: Settings, name: str) -> str | None:

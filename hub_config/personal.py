@@ -19,6 +19,7 @@ from federation.persons import FormerFactsTable, Person, PersonTable
 from federation.terms import AcceptanceTable
 from hub_config.wiring import House
 from quota.tables import OPEN_STATES, AccountTable, EntryTable, GrantTable, HoldTable
+from spawners.homes import HomeTable
 from spawners.paying import owner_of
 from spawners.tables import SessionTable
 from vetting.asking import Actor
@@ -74,6 +75,7 @@ _KEPT = (
         },
     ),
     _Kept(name="request_steps", table=RequestStepTable, emptied={"text": ""}),
+    _Kept(name="homes", table=HomeTable),
     _Kept(name="notices", table=OutboxTable, goes=True),
     _Kept(name="sessions", table=SessionTable, hidden=("secret_hash", "nonce", "token_ids"), emptied={"server": ""}),
 )

@@ -51,7 +51,7 @@ def ports(settings: Settings) -> list[Port]:
         Port(listen.proxy_api_port, LOOPBACK, "listen.proxy_api_port"),
         Port(listen.hub_port, listen.hub_ip, "listen.hub_port"),
         Port(listen.worker_port, listen.worker_ip, "listen.worker_port"),
-        Port(listen.desk_port, LOOPBACK, "listen.desk_port"),
+        Port(listen.desk_port, listen.desk_ip, "listen.desk_port"),
     ]
     if settings.is_demo_sign_in:
         needed.append(Port(listen.sign_in_port, LOOPBACK, "listen.sign_in_port"))

@@ -18,6 +18,7 @@ from federation.settings import (
     Environment,
     FederationSection,
     Flavour,
+    KubernetesSite,
     ListenSection,
     MailSection,
     Name,
@@ -178,6 +179,11 @@ class FederationYaml(Section):
             (("identity", "roles", "site_operator"), "site", self.identity.roles.site_operator, sites),
             *((("tiers", n, "needs"), "tier", t.needs, tiers) for n, t in self.tiers.items() if t.needs is not None),
             *((("flavours", n, "tier"), "tier", f.tier, tiers) for n, f in self.flavours.items()),
+            *(
+                (("sites", n, "homes", "per_tier"), "tier", s.homes.per_tier, tiers)
+                for n, s in self.sites.items()
+                if isinstance(s, KubernetesSite) and s.homes
+            ),
             *((("sites", n, "flavours"), "flavour", s.flavours, flavours) for n, s in self.sites.items()),
             *((("pools", n, "flavours"), "flavour", p.flavours, flavours) for n, p in self.pools.items()),
             *((("defaults", n, "flavours"), "flavour", d.flavours, flavours) for n, d in self.defaults.items()),
@@ -231,6 +237,12 @@ class Settings:
         """Where the worker's pages are, without a slash at its end."""
         listen = self.yaml.listen
         return (listen.worker_url or f"http://{LOOPBACK}:{listen.worker_port}").rstrip("/")
+
+    @property
+    def desk_url(self) -> str:
+        """Where proxy and hub reach the access desk, without a slash at its end."""
+        listen = self.yaml.listen
+        return (listen.desk_url or f"http://{LOOPBACK}:{listen.desk_port}").rstrip("/")
 
     @property
     def gateway_door(self) -> Door:

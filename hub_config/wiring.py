@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -17,7 +18,6 @@ from federation.errors import Failure
 from federation.leader import leadership
 from federation.letters import Frame
 from federation.mail import MailSender, Server
-from federation.persons import find_by_user_name
 from federation.settings import BatchSite, KubernetesSite, LocalSite, Site, in_language
 from federation.state import StateFolder
 from federation.worker import Job, Worker
@@ -39,6 +39,8 @@ from spawners.backends.local_process import LocalProcesses
 from spawners.context import Context, SiteBackend
 from spawners.exchange import EXCHANGE_PATH
 from spawners.gateway.client import GatewayClient
+from spawners.home_rounds import HomeRounds
+from spawners.homes import Homes
 from spawners.hub_client import HttpHubServers, HubUsers
 from spawners.leases import reserved_minutes
 from spawners.memberships import PacedMemberships
@@ -137,7 +139,6 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
     database = Database(settings.database_url, busy_seconds=yaml.database.busy_seconds)
     ledger = Ledger(database, clock=clock, actor=actor)
     sessions = Sessions(database, clock=clock)
-    backends = _backends(settings, clock, sessions, database)
     policy = Policy(
         tiers=yaml.tiers,
         flavours=yaml.flavours,
@@ -149,8 +150,9 @@ def house(settings: Settings, *, actor: str, clock: Clock | None = None) -> Hous
         terms=yaml.federation.terms,
         snapshot=timedelta(hours=yaml.identity.snapshot_hours),
     )
-    kinds = {yaml.sites[name].kind for name in backends}
+    kinds = {site.kind for site in yaml.sites.values()}
     admission = Admission(database, ledger, policy, kinds, clock, lambda: _closed(backends))
+    backends = _backends(settings, clock, sessions, admission, database)
     return House(
         settings=settings,
         clock=clock,
@@ -197,6 +199,7 @@ def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
         Job("announce", timedelta(minutes=1), announcer.run_once),
         Job("apply", timedelta(seconds=15), requests.apply_all),
         Job("watch", timedelta(minutes=5), requests.watch_all),
+        Job("homes", timedelta(hours=1), home_rounds(parts, guard=lock.require).run_once),
         Job("digest", timedelta(minutes=15), requests.tell_reviewers),
     ]
     if yaml.mail is not None:
@@ -211,6 +214,17 @@ def request_rounds(parts: House, *, guard: Callable[[], None] = lambda: None) ->
         requests=parts.requests,
         tiers=parts.settings.yaml.tiers,
         roles=parts.settings.yaml.identity.roles,
+        clock=parts.clock,
+        guard=guard,
+    )
+
+
+def home_rounds(parts: House, *, guard: Callable[[], None] = lambda: None) -> HomeRounds:
+    """What the worker does about people's homes."""
+    return HomeRounds(
+        database=parts.database,
+        homes=Homes(parts.database, clock=parts.clock),
+        admission=parts.admission,
         clock=parts.clock,
         guard=guard,
     )
@@ -303,7 +317,9 @@ def environments_folder() -> Path:
     return Path(os.environ.get("NBFED_ENVIRONMENTS") or ".environments").absolute()
 
 
-def _backends(settings: Settings, clock: Clock, sessions: Sessions, database: Database) -> dict[str, SiteBackend]:
+def _backends(
+    settings: Settings, clock: Clock, sessions: Sessions, admission: Admission, database: Database
+) -> dict[str, SiteBackend]:
     """One for each site."""
     gateway = GatewayClient(settings.gateway_door)
 
@@ -312,7 +328,7 @@ def _backends(settings: Settings, clock: Clock, sessions: Sessions, database: Da
             case LocalSite():
                 return _local(settings, name, site, clock)
             case KubernetesSite():
-                return _kubernetes(settings, database, site)
+                return _kubernetes(settings, admission, Homes(database, clock=clock), name, site)
             case BatchSite():
                 return _batch(settings, name, site, BatchJobs(name, gateway, sessions, clock), database)
 
@@ -351,8 +367,14 @@ def cluster_of(settings: Settings, site: KubernetesSite) -> Cluster:
     return Cluster(site.namespace, kubeconfig=kubeconfig, context=site.context)
 
 
-def _kubernetes(settings: Settings, database: Database, site: KubernetesSite) -> SiteBackend:
+def _kubernetes(settings: Settings, admission: Admission, homes: Homes, name: str, site: KubernetesSite) -> SiteBackend:
     pods = Pods(cluster_of(settings, site), settings.yaml.federation.hub)
+
+    def organisation(session: Session) -> str:
+        return organisation_of(admission.person(session.server.user).facts, settings.yaml.tiers)
+
+    def home_gib(session: Session) -> int:
+        return admission.home_gib(admission.person(session.server.user), name)
 
     def arguments(session: Session) -> Mapping[str, object]:
         yaml = settings.yaml
@@ -362,17 +384,12 @@ def _kubernetes(settings: Settings, database: Database, site: KubernetesSite) ->
             site=site,
             flavour=yaml.flavours[session.flavour],
             environment=yaml.environments[session.environment],
-            organisation=lambda: _organisation(settings, database, session.server.user),
+            organisation=partial(organisation, session),
+            homes=homes,
+            home_gib=partial(home_gib, session),
         )
 
     return SiteBackend(asks=pods, child_class=KubernetesSpawner, child_arguments=arguments)
-
-
-def _organisation(settings: Settings, database: Database, user: str) -> str:
-    """Under which virtual organisation a person's sessions are reported. Blocks."""
-    with database.read() as connection:
-        person = find_by_user_name(connection, user)
-    return organisation_of(person.facts, settings.yaml.tiers) if person else ""
 
 
 def _batch(settings: Settings, name: str, site: BatchSite, jobs: BatchJobs, database: Database) -> SiteBackend:

@@ -15,7 +15,7 @@ from federation.database import Database, DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
 from federation.ids import new_id
 from federation.persons import Facts, Person, find_by_user_name
-from federation.settings import BatchSite, Environment, Flavour, Site, Terms, in_language
+from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, Site, Terms, in_language
 from federation.terms import TermsInForce, in_force
 from quota.amounts import weight_milli
 from quota.answers import Admitted, Denied, Payer, Place
@@ -153,6 +153,25 @@ class Admission:
         policy, now = self.policy, self._clock()
         recorded, terms = self.recorded(person)
         return derive(self._said(person), recorded, policy.tiers, sites=policy.sites, terms=terms, now=now)
+
+    def may_return_to(self, person: Person, site: str) -> bool:
+        """Whether a person could start anything at a site again, by what their provider said last, however long ago: who
+        only did not sign in for a while has not lost their files' place.
+        """
+        policy = self.policy
+        recorded, terms = self.recorded(person)
+        known = derive(person.facts, recorded, policy.tiers, sites=policy.sites, terms=terms, now=self._clock())
+        flavours = policy.sites[site].flavours
+        return any(known.reaches_there(policy.flavours[name].tier, site) for name in flavours)
+
+    def home_gib(self, person: Person, site: str) -> int:
+        """How large a person's home at a Kubernetes site is to be: what the last of their tiers says that says anything."""
+        place = self.policy.sites[site]
+        assert isinstance(place, KubernetesSite), "only these have homes"
+        assert place.homes is not None, "asked only where there are some"
+        eligibility = self.eligibility(person)
+        named = [name for name in self.policy.tiers if name in place.homes.per_tier and eligibility.reaches(name, site)]
+        return place.homes.per_tier[named[-1]] if named else place.homes.size_gib
 
     def recorded(self, person: Person) -> tuple[Recorded, TermsInForce | None]:
         """What is recorded of a person, and the terms that are in force.

@@ -1,4 +1,4 @@
-"""The mails about quota and sessions, for people who are away."""
+"""The mails about quota, sessions and homes, for people who are away."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,11 +6,14 @@ from typing import Any
 
 from federation.i18n import decimal, gettext, moment
 from federation.letters import Letter, LetterKind
+from federation.settings import in_language
 from quota.amounts import to_unit_hours
 from spawners.announcer import QUOTA_SPENT, SESSION_STOPS
+from spawners.home_rounds import HOME_KEPT
+from spawners.homes import WhyKept
 from spawners.tables import EndReason
 
-__all__ = ["QUOTA_LETTER", "STOP_LETTER"]
+__all__ = ["HOME_LETTER", "QUOTA_LETTER", "STOP_LETTER"]
 
 _WHOLLY = 100
 
@@ -29,6 +32,19 @@ _NEARLY = _(
 )
 _ALL = _("Your quota is used up, or set aside for what runs: nothing new can be started.")
 _UNTIL = _("This quota counts until {until}.")
+
+
+_HOMES = {
+    WhyKept.ACCESS: (
+        _("You may not start sessions at {site} any more. Your files there are kept until {until}."),
+        _("If you need them, ask for access again, or ask the support team for a copy."),
+    ),
+    WhyKept.UNUSED: (
+        _("You have not started a session at {site} for a long time. Your files there are kept until {until}."),
+        _("Start a session there before that, and they are kept for as long as you use them."),
+    ),
+}
+_NOT_BY_ITSELF = _("After that an operator may remove them. Nothing is removed by itself.")
 
 
 def _quota_letter(figures: Mapping[str, Any]) -> Letter:
@@ -56,6 +72,18 @@ def _hours(milli_unit_seconds: int) -> str:
     return decimal(float(to_unit_hours(milli_unit_seconds)), 1)
 
 
+def _home_letter(figures: Mapping[str, Any]) -> Letter:
+    why = WhyKept(figures["why"])
+    named = {
+        "site": in_language(figures["title"], figures["site"]),
+        "until": moment(datetime.fromisoformat(figures["until"])),
+    }
+    return Letter(
+        subject=gettext(_("Your files at {site} are kept until {until}")).format(**named),
+        paragraphs=tuple(gettext(text).format(**named) for text in (*_HOMES[why], _NOT_BY_ITSELF)),
+    )
+
+
 QUOTA_LETTER = LetterKind(
     QUOTA_SPENT,
     _quota_letter,
@@ -66,4 +94,9 @@ QUOTA_LETTER = LetterKind(
 )  # fmt: skip
 STOP_LETTER = LetterKind(
     SESSION_STOPS, _stop_letter, {"reason": "quota", "at": "2026-12-01T14:30:00+00:00", "reference": "ABCD2345"}
+)
+HOME_LETTER = LetterKind(
+    HOME_KEPT,
+    _home_letter,
+    {"site": "cloud", "title": "Community cloud", "why": "access", "until": "2027-03-01T00:00:00+00:00"},
 )

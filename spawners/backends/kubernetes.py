@@ -12,7 +12,6 @@ that restarts during the start adopts the pod, and makes nothing anew.
 import asyncio
 import hashlib
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from kubernetes_asyncio.client import V1Pod
@@ -23,9 +22,11 @@ from spawners.backends.base import Life, Observation
 from spawners.backends.child import Child
 from spawners.backends.cluster import ClusterAway, ClusterRefused
 from spawners.backends.kubernetes_failures import Failures
+from spawners.backends.kubernetes_homes import Volumes
 from spawners.backends.kubernetes_pods import Pods
 from spawners.backends.pods import FINALIZER, Trouble, read_pod, trouble_in
 from spawners.backends.probing import answers
+from spawners.homes import Homes
 from spawners.stages import Stage
 from spawners.tables import SessionState
 
@@ -48,7 +49,10 @@ class KubernetesSpawner(Child, KubeSpawner):  # type: ignore[misc]  # kubespawne
     site_title = Unicode()
     environment_title = Unicode()
     extra_annotations: dict[str, str]
+    storage_capacity: str | None
     organisation = Callable(help="says the virtual organisation that the session is reported under; may block")
+    homes = Instance(Homes)
+    home_gib = Callable(help="says how large the person's home is to be; may block")
 
     def __init__(self, **arguments: Any) -> None:
         """KubeSpawner's own would load one configuration for all clusters of the process, and make a client of it."""
@@ -119,25 +123,17 @@ class KubernetesSpawner(Child, KubeSpawner):  # type: ignore[misc]  # kubespawne
     def _make_home(self) -> None:
         if self.storage_capacity is None:
             return
+        size_gib = self.home_gib()
+        self.storage_capacity = f"{size_gib}Gi"
         try:
-            self.pods.cluster.ask("create_persistent_volume_claim", body=self.get_pvc_manifest())
+            has_gib = Volumes(self.pods.cluster).ensure(self.pvc_name, self.get_pvc_manifest(), size_gib)
         except ClusterRefused as refused:
-            if not self._is_there(refused):
-                self.log.error("A volume was refused by the cluster: %s", refused)
-                raise self._failures.no_home() from refused
+            self.log.error("A volume was refused by the cluster: %s", refused)
+            raise self._failures.no_home() from refused
         except ClusterAway as error:
             self.log.error("No volume can be asked for: %s", error)
             raise self._failures.away() from error
-
-    def _is_there(self, refused: ClusterRefused) -> bool:
-        """Whether the volume was made before. A quota is looked at before the name is (403 instead of 409)."""
-        if refused.status == HTTPStatus.FORBIDDEN:
-            try:
-                self.pods.cluster.ask("read_persistent_volume_claim", name=self.pvc_name)
-            except ClusterRefused:
-                return False
-            return True
-        return refused.status == HTTPStatus.CONFLICT
+        self.homes.used(self.session.person_id, self.session.site, volume=self.pvc_name, size_gib=has_gib)
 
     def _make_pod(self, pod: V1Pod) -> None:
         """The mark comes first. A hub that dies between the two finds no pod, and gives the reservation back."""

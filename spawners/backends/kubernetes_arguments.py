@@ -11,13 +11,14 @@ from typing import Any
 from federation.settings import Environment, Flavour, KubernetesSite, in_language
 from spawners.backends.kubernetes_pods import Pods, pod_name
 from spawners.backends.pods import ATTEMPT, HUB
+from spawners.homes import Homes
 from spawners.sessions import Session
 
-__all__ = ["HOME", "pod_arguments", "volume_name"]
+__all__ = ["GID", "HOME", "SECURITY", "UID", "pod_arguments", "volume_name"]
 
 HOME = "/home/jovyan"
 """As in the Jupyter docker-stacks, whose images run here too: account 1000, group 100."""
-_UID, _GID = 1000, 100
+UID, GID = 1000, 100
 _PORT = 8888
 _MAY_REACH_HUB = "hub.jupyter.org/network-access-hub"
 """Label: the network policy of the zero-to-jupyterhub chart lets who has it in at the hub."""
@@ -36,6 +37,8 @@ def pod_arguments(
     flavour: Flavour,
     environment: Environment,
     organisation: Callable[[], str],
+    homes: Homes,
+    home_gib: Callable[[], int],
 ) -> Mapping[str, Any]:
     """The arguments of `KubernetesSpawner` for one attempt, beside CPU and memory.
 
@@ -43,6 +46,10 @@ def pod_arguments(
     ----------
     organisation
         Says the virtual organisation that the session is reported under, empty if there is none. May block.
+    homes
+        Where it is recorded that a home is used.
+    home_gib
+        How large the person's home is to be, where the site has homes. May block.
     """
     assert environment.kubernetes is not None, "placement only offers environments that the site has"
     return {
@@ -70,8 +77,10 @@ def pod_arguments(
         # As EGI's accounting of notebooks reads them (egi-notebooks-accounting).
         "extra_annotations": {"egi.eu/flavor": session.flavour},
         "organisation": organisation,
+        "homes": homes,
+        "home_gib": home_gib,
         **_volumes(site),
-        **_SECURITY,
+        **SECURITY,
     }
 
 
@@ -87,10 +96,10 @@ def _volumes(site: KubernetesSite) -> dict[str, Any]:
     }
 
 
-_SECURITY = {
-    "uid": _UID,
-    "gid": _GID,
-    "fs_gid": _GID,
+SECURITY: dict[str, Any] = {
+    "uid": UID,
+    "gid": GID,
+    "fs_gid": GID,
     "privileged": False,
     "allow_privilege_escalation": False,
     "service_account": None,

@@ -30,6 +30,7 @@ CLOSED = {
         "authenticatePrometheus concurrentSpawnLimit consecutiveFailureLimit podSecurityContext deploymentStrategy "
         "extraContainers extraVolumeMounts extraVolumes livenessProbe readinessProbe namedServerLimitPerUser "
         f"redirectToServer lifecycle services loadRoles shutdownOnLogout templatePaths templateVars serviceAccount {_POD}",
+        "hub.service": "type ports annotations extraPorts loadBalancerIP",
         "hub.image": "name tag pullPolicy pullSecrets",
         "hub.db": "type pvc upgrade url password",
         "hub.networkPolicy": "enabled ingress egress egressAllowRules interNamespaceAccessLabels allowedIngressPorts",

@@ -7,6 +7,7 @@ import yaml
 
 from tests.helm_values.charts import CHART, COMBINATIONS, FOLDER, ROOT, merged
 from tests.support.helm import Helm, helm_or_skip
+from vetting.desk.app import HEALTH
 
 pytestmark = pytest.mark.timeout(1800)  # for who compiles it first
 
@@ -38,16 +39,16 @@ def test_it_has_no_faults_that_helm_knows_of(helm: Helm, files: tuple[str, ...])
     assert "WARNING" not in done.stdout
 
 
-def test_a_site_alone_has_a_worker_and_no_gateway(helm: Helm) -> None:
+def test_a_site_alone_has_worker_and_desk_and_no_gateway(helm: Helm) -> None:
     found = rendered(helm, CHECK_IN)
-    assert {name for kind, name in found if kind == "Deployment"} == {"nbfed-worker"}
+    assert {name for kind, name in found if kind == "Deployment"} == {"nbfed-worker", "nbfed-desk"}
     assert found["Deployment", "nbfed-worker"]["spec"]["replicas"] == 2
 
 
 def test_batch_sites_bring_the_gateway(helm: Helm) -> None:
     found = rendered(helm, REDCLARA)
     for kind in ("Deployment", "ServiceAccount", "NetworkPolicy", "Service"):
-        assert {name for each, name in found if each == kind} == {"nbfed-worker", "nbfed-gateway"}
+        assert {name for each, name in found if each == kind} == {"nbfed-worker", "nbfed-desk", "nbfed-gateway"}
     gateway = found["Deployment", "nbfed-gateway"]["spec"]
     assert (gateway["replicas"], gateway["strategy"]) == (1, {"type": "Recreate"})
     assert found["Service", "nbfed-gateway"]["spec"]["clusterIP"] == "None", "forwards have many ports"
@@ -55,7 +56,7 @@ def test_batch_sites_bring_the_gateway(helm: Helm) -> None:
     assert kept == {"helm.sh/resource-policy": "keep"}, "the sites trust the authority in it"
 
 
-@pytest.mark.parametrize("name", ["nbfed-worker", "nbfed-gateway"])
+@pytest.mark.parametrize("name", ["nbfed-worker", "nbfed-desk", "nbfed-gateway"])
 def test_a_pod_may_do_nothing_that_it_need_not(helm: Helm, name: str) -> None:
     spec = rendered(helm, REDCLARA)["Deployment", name]["spec"]["template"]["spec"]
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -83,7 +84,8 @@ def test_each_process_gets_the_tokens_that_it_shows_and_no_other(helm: Helm) -> 
     gateway = {"NBFED_GATEWAY_TOKEN": "hub.services.gateway.apiToken"}
     assert tokens("nbfed-gateway") == gateway
     assert tokens("nbfed-worker") == {"NBFED_WORKER_TOKEN": "hub.services.worker.apiToken", **gateway}
-    assert {"worker", "gateway"} <= set(merged(*REDCLARA)["hub"]["services"]), "the other chart makes them"
+    assert tokens("nbfed-desk") == {"NBFED_DESK_TOKEN": "hub.services.desk.apiToken", **gateway}
+    assert {"worker", "desk", "gateway"} <= set(merged(*REDCLARA)["hub"]["services"]), "the other chart makes them"
 
 
 def test_every_pod_reads_the_same_federation_yaml_as_the_hub_and_starts_anew_when_it_changes(helm: Helm) -> None:
@@ -95,10 +97,12 @@ def test_every_pod_reads_the_same_federation_yaml_as_the_hub_and_starts_anew_whe
     }
     sums = set()
     for files in (REDCLARA, CHECK_IN):
-        pod = rendered(helm, files)["Deployment", "nbfed-worker"]["spec"]["template"]
-        sums.add(pod["metadata"]["annotations"]["checksum/files"])
-        mounts = {each["mountPath"]: each["name"] for each in pod["spec"]["containers"][0]["volumeMounts"]}
-        assert mounts["/etc/nbfed"] == "files"
+        for (kind, _), each in rendered(helm, files).items():
+            if kind == "Deployment":
+                pod = each["spec"]["template"]
+                sums.add(pod["metadata"]["annotations"]["checksum/files"])
+                mounts = {one["mountPath"]: one["name"] for one in pod["spec"]["containers"][0]["volumeMounts"]}
+                assert mounts["/etc/nbfed"] == "files"
     assert len(sums) == 2
 
 
@@ -121,14 +125,36 @@ def test_a_site_of_another_cluster_is_reached_by_its_kubeconfig(helm: Helm) -> N
     assert "RoleBinding" not in {kind for kind, _ in found}
 
 
-def test_only_hub_proxy_and_worker_reach_the_gateway(helm: Helm) -> None:
+def components(rule: dict[str, Any]) -> set[str]:
+    """From whose pods, of this namespace, a rule lets in."""
+    assert all("namespaceSelector" not in each for each in rule["from"])
+    labels = [each["podSelector"]["matchLabels"] for each in rule["from"]]
+    return {each.get("component") or each["app.kubernetes.io/component"] for each in labels}
+
+
+def test_the_desk_is_reached_by_the_proxy_and_reaches_hub_gateway_and_database(helm: Helm) -> None:
+    found = rendered(helm, REDCLARA)
+    policy = found["NetworkPolicy", "nbfed-desk"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (pages,) = policy["ingress"]
+    assert components(pages) == {"hub", "proxy", "worker"}
+    assert [port["port"] for port in pages["ports"]] == [8083]
+    assert {port["port"] for rule in policy["egress"] if "to" not in rule for port in rule["ports"]} == {53, 5432}
+    (container,) = found["Deployment", "nbfed-desk"]["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"]["path"] == HEALTH
+    listen = yaml.safe_load(merged(*REDCLARA)["hub"]["extraFiles"]["federation"]["stringData"])["listen"]
+    (port,) = found["Service", "nbfed-desk"]["spec"]["ports"]
+    assert listen["desk_url"] == f"http://nbfed-desk:{port['port']}"
+
+
+def test_only_processes_of_ours_reach_the_gateway(helm: Helm) -> None:
     policy = rendered(helm, REDCLARA)["NetworkPolicy", "nbfed-gateway"]["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     api, forwards = policy["ingress"]
+    assert components(api) == {"hub", "worker", "desk"}
     assert [port["port"] for port in api["ports"]] == [8083]
     assert forwards["ports"] == [{"port": 17000, "endPort": 18999, "protocol": "TCP"}], "gateway.forward_ports"
-    assert [each["podSelector"]["matchLabels"].get("component") for each in forwards["from"]] == ["hub", "proxy"]
-    assert all("namespaceSelector" not in each for rule in policy["ingress"] for each in rule["from"])
+    assert components(forwards) == {"hub", "proxy"}
     open_ports = {port["port"] for rule in policy["egress"] if "to" not in rule for port in rule["ports"]}
     assert open_ports == {53, 5432, 22}
 
@@ -137,6 +163,8 @@ def test_only_hub_proxy_and_worker_reach_the_gateway(helm: Helm) -> None:
     ("change", "said"),
     [
         pytest.param(("worker_ip: 0.0.0.0", "worker_ip: 127.0.0.1"), "listen.worker_ip", id="worker-on-loopback"),
+        pytest.param(("desk_ip: 0.0.0.0", "desk_ip: 127.0.0.1"), "listen.desk_ip", id="desk-on-loopback"),
+        pytest.param(("http://nbfed-desk:8083", "http://other:8083"), "listen.desk_url", id="desk-elsewhere"),
         pytest.param(("gateway: {url: ", "gateway: {with_up: false} #"), "gateway.url is missing", id="no-address"),
         pytest.param(("http://nbfed-gateway:8083", "http://other:8083"), "is called nbfed-gateway", id="other-name"),
         pytest.param(("federation:\n", "federation: [\n"), "is not YAML", id="not-yaml"),

@@ -138,7 +138,7 @@ def test_the_hub_is_ours_after_the_charts_own_configuration_and_makes_no_secret_
     done = subprocess.run(
         [sys.executable, "-c", CHART_DID, json.dumps(list(hub["services"])), hub["extraConfig"]["nbfed"],
          json.dumps(hub["config"])],
-        env=environment, capture_output=True, text=True, check=False, timeout=120, cwd=installed,
+        env=environment, capture_output=True, text=True, check=False, timeout=300, cwd=installed,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -148,7 +148,7 @@ def test_the_hub_is_ours_after_the_charts_own_configuration_and_makes_no_secret_
     assert found["database"] == (f"sqlite:///{installed}/srv/jupyterhub.sqlite" if is_demo else URL)
     assert found["key"] == given["NBFED_CRYPT_KEY"]
     assert set(found["services"]) == set(hub["services"])
-    for name in ("worker", "prometheus", "operator"):
+    for name in ("worker", "prometheus", "operator", "desk"):
         assert found["services"][name] == given[f"NBFED_{name.upper()}_TOKEN"]
     made = [path.name for path in (installed / "srv" / "secrets").glob("*")]
     assert made == (["demo_client_secret"] if is_demo else [])

@@ -119,8 +119,9 @@ def test_what_a_chart_configured_before_us_stays_where_it_is_not_ours(settings: 
     c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
     c.KubeSpawner.tolerations = [{"key": "notebooks"}]
     configure(c, settings)
-    assert [service["name"] for service in c.JupyterHub.services] == ["theirs", "worker", "prometheus", "operator"]
-    assert [role["name"] for role in c.JupyterHub.load_roles] == ["reader", "worker", "prometheus", "operator"]
+    services = ["theirs", "worker", "prometheus", "operator", "desk"]
+    assert [service["name"] for service in c.JupyterHub.services] == services
+    assert [role["name"] for role in c.JupyterHub.load_roles] == ["reader", "user", "worker", "prometheus", "operator"]
     assert c.JupyterHub.services[1]["api_token"] == settings.state.secret("worker_token")
     assert c.JupyterHub.tornado_settings["slow_spawn_timeout"] == 10, "a refusal within ten seconds is an answer"
     assert c.JupyterHub.spawner_class is FederatedSpawner
@@ -131,10 +132,14 @@ def test_a_hub_in_a_pod_of_its_own_keeps_nothing_on_its_disk(
     make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NBFED_HUB_DATABASE_URL", "postgresql+psycopg://hub:secret@db.example.org/hub")
-    secrets = ("cookie_secret", "proxy_token", "worker_token", "prometheus_token", "operator_token", "crypt_key")
+    secrets = ("cookie_secret", "proxy_token", "worker_token", "prometheus_token", "operator_token", "crypt_key",
+               "desk_token")  # fmt: skip
     for name in secrets:
         monkeypatch.setenv(f"NBFED_{name.upper()}", name.encode().hex().ljust(64, "0"))
-    listen = {"hub_ip": "0.0.0.0", "hub_url": "http://hub:8081", "proxy_api_url": "http://proxy-api:8001/"}
+    listen = {
+        "hub_ip": "0.0.0.0", "hub_url": "http://hub:8081", "proxy_api_url": "http://proxy-api:8001/",
+        "desk_url": "http://nbfed-desk:8083/",
+    }  # fmt: skip
     settings = make_house(listen=listen).settings
     c = Config()
     configure(c, settings)
@@ -147,6 +152,8 @@ def test_a_hub_in_a_pod_of_its_own_keeps_nothing_on_its_disk(
     )
     assert c.ConfigurableHTTPProxy.api_url == "http://proxy-api:8001"
     assert c.ConfigurableHTTPProxy.extra_routes == {MARK: "http://hub:8081"}
+    (desk,) = [service for service in c.JupyterHub.services if service["name"] == "desk"]
+    assert desk["url"] == "http://nbfed-desk:8083", "the proxy finds it there"
 
 
 def test_nobody_is_an_administrator(c: Config) -> None:

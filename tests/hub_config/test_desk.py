@@ -45,10 +45,16 @@ def test_what_no_hub_made_is_nobodys_and_the_hub_is_not_asked(settings: Settings
     assert token == "" or sign_in.user_name("0123456789abcdef", token) is None
 
 
-def test_all_copies_of_a_desk_seal_alike_and_hold_nothing(make_house: MakeHouse) -> None:
+def test_all_copies_of_a_desk_seal_alike_and_hold_nothing(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house = make_house()
-    first, second = (desk_of(house, HubSignIn(house.settings)) for _ in range(2))
-    assert first.key == second.key
+    keys = []
+    for token in ("aa" * 32, "aa" * 32, "bb" * 32):
+        monkeypatch.setenv("NBFED_DESK_TOKEN", token)
+        first = desk_of(house, HubSignIn(house.settings))
+        keys.append(first.key)
+    assert keys[0] == keys[1] != keys[2], "the token is what they share, also where nothing is left of a state folder"
     assert len(first.key) == 32
     assert repr(first.key) not in repr(first)
     assert desk_application(house).state.desk.offer.sites == house.admission.policy.sites

@@ -1,5 +1,6 @@
 """`nbfed doctor`: each check tells well from unwell, says what to do, and makes nothing."""
 
+import contextlib
 import os
 import socket
 import sqlite3
@@ -25,6 +26,7 @@ from hub_config.settings import Settings
 from spawners.backends.cluster import Cluster
 from tests.hub_config.test_cli import Commands
 from tests.support.api_server import ApiServer, kubeconfig
+from vetting.desk.app import HEALTH, WELL
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 DATE = "Mon, 23 Nov 2026 10:00:00 GMT"
@@ -59,12 +61,15 @@ def service(settings: Settings) -> Answer:
         f"http://127.0.0.1:{listen.proxy_api_port}/api/routes": state.secret("proxy_token"),
         f"http://127.0.0.1:{listen.hub_port}/hub/api/users": state.secret("worker_token"),
         f"http://127.0.0.1:{listen.worker_port}/health": None,
+        f"http://127.0.0.1:{listen.desk_port}{HEALTH}": None,
     }
 
     def answer(request: httpx.Request) -> httpx.Response:
         token = accepted[str(request.url.copy_with(query=None))]
         if token and request.headers.get("Authorization") != f"token {token}":
             return httpx.Response(403)
+        if request.url.path == HEALTH:
+            return httpx.Response(200, text=WELL)
         return httpx.Response(
             200, json={"version": metadata.version("jupyterhub"), "role": "leader"}, headers={"Date": DATE}
         )
@@ -180,9 +185,8 @@ def test_where_all_is_well_nothing_is_said_but_ok(nbfed: Commands, settings: Set
         checks = list(examine(lambda: settings, open_database, asking, lambda: NOW))
     assert [check for check in checks if check.state is not State.OK] == []
     assert {"python", "jupyterhub", "jupyterhub-kubespawner", "configuration", "state folder", "secrets", "free disk",
-            "database", "database write", "environments", "hub", "proxy API", "worker token", "worker", "clock"} < set(
-        states(checks)
-    )  # fmt: skip
+            "database", "database write", "environments", "hub", "proxy API", "worker token", "worker", "desk",
+            "clock"} < set(states(checks))  # fmt: skip
 
 
 def test_before_the_first_start_the_command_fails_says_what_to_do_and_makes_nothing(nbfed: Commands) -> None:
@@ -460,6 +464,30 @@ LEADS: dict[str, Any] = {"role": "leader", "database": "reachable", "late": [], 
 def test_the_worker_must_be_well(settings: Settings, answer: httpx.Response | None, state: State, text: str) -> None:
     with client(lambda request: answer or nobody(request)) as asking:
         check = doctor.worker(asking, settings)
+    assert check.state is state
+    assert text in check.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "text"),
+    [
+        pytest.param(httpx.Response(200, text=WELL), State.OK, "answers at http://nbfed-desk:8083", id="well"),
+        pytest.param(httpx.Response(404), State.FAIL, "is not the access desk: HTTP 404", id="another-program"),
+        pytest.param(httpx.Response(200, text="<html>"), State.FAIL, "is not the access desk", id="a-page"),
+        pytest.param(None, State.FAIL, "nothing answers at http://nbfed-desk:8083", id="nobody"),
+    ],
+)
+def test_the_desk_must_answer_where_the_proxy_is_told_to_find_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: httpx.Response | None,
+    state: State,
+    text: str,
+) -> None:
+    with contextlib.closing(Commands(tmp_path, monkeypatch, listen={"desk_url": "http://nbfed-desk:8083/"})):
+        settings = Installation().settings
+    with client(lambda request: answer or nobody(request)) as asking:
+        check = doctor.desk(asking, settings)
     assert check.state is state
     assert text in check.text
 

@@ -1,9 +1,10 @@
-"""The hub itself in a pod of the test cluster, by the values and the chart of `helm-values/`; worker beside, books and
-hub's records on PostgreSQL.
+"""The hub itself in a pod of the test cluster, by the values and the chart of `helm-values/`; worker and access desk
+beside, books and hub's records on PostgreSQL.
 
 Two things are stood in for. The zero-to-jupyterhub chart lies in a registry of charts: what it makes of our values for
 the hub is made here (its templates/hub/deployment.yaml and files/hub/jupyterhub_config.py, in short). And our cluster has
-no names and no service addresses: pods of the federation use the node's network, and the proxy runs beside it.
+no names and no service addresses: pods of the federation use the node's network, the names of our chart's services lead
+there by a file of hosts, and the proxy runs beside it.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from tests.support.service import demo_yaml, free_ports
 __all__ = ["Deployed", "deployed"]
 
 FILES = ("base.yaml", "postgres.yaml")
+SERVICES = ("nbfed-desk", "nbfed-gateway")
 CHART_CONFIG = """
 import json
 from tornado.httpclient import AsyncHTTPClient
@@ -68,7 +70,7 @@ class Deployed:
     def __init__(self, place: Place, node: Node, sessions: Namespace, folder: Path) -> None:
         self.place, self.node, self.sessions, self.folder = place, node, sessions, folder
         self.name = f"nbfed-test-{new_id()[-12:]}"
-        self.public, self.proxy_api, self.hub, self.worker, self.sign_in = free_ports(5)
+        self.public, self.proxy_api, self.hub, self.worker, self.desk, self.sign_in = free_ports(6)
         self.base_url = f"http://127.0.0.1:{self.public}/"
         self.token = {name: secrets.token_hex(32) for name in ("cookie", "proxy", "crypt", "demo")}
         self.values_file = folder / "values.yaml"
@@ -92,6 +94,7 @@ class Deployed:
                 "hub_ip": address, "hub_port": self.hub, "hub_url": f"http://{address}:{self.hub}",
                 "proxy_api_url": f"http://127.0.0.1:{self.proxy_api}", "sign_in_port": self.sign_in,
                 "worker_ip": "0.0.0.0", "worker_port": self.worker, "worker_url": f"http://{address}:{self.worker}",
+                "desk_ip": "0.0.0.0", "desk_port": self.desk, "desk_url": f"http://nbfed-desk:{self.desk}",
             },
             "database": {"url_file": "secrets/database_url", "hub_url_file": "secrets/hub_database_url"},
             "sites": {"here": here},
@@ -125,7 +128,8 @@ class Deployed:
         self.place.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}})
         self.books, records = (postgres.url(postgres.create()) for _ in range(2))
         self._secret("nbfed-hub", database_url=self.books, hub_database_url=records)
-        self._secret("nbfed-worker", database_url=self.books)
+        for name in ("nbfed-worker", "nbfed-desk"):
+            self._secret(name, database_url=self.books)
         services = {name: secrets.token_hex(32) for name in values["hub"]["services"]}
         self._secret("hub", **self._made_by_the_chart(values, services))
         files = [*(f"{FOLDER}/{file}" for file in FILES), str(self.values_file)]
@@ -199,6 +203,7 @@ class Deployed:
 
     def _onto_the_node(self, spec: dict[str, Any]) -> None:
         spec["hostNetwork"] = True
+        spec["hostAliases"] = [{"ip": self.node.address, "hostnames": SERVICES}]
         api = {"KUBERNETES_SERVICE_HOST": self.node.address, "KUBERNETES_SERVICE_PORT": str(API_PORT)}
         for container in spec["containers"]:
             container.setdefault("env", []).extend({"name": name, "value": value} for name, value in api.items())
@@ -226,8 +231,9 @@ class Deployed:
     def hub_pod(self) -> dict[str, Any] | None:
         return self.pod("component", "hub")
 
-    def worker_pod(self) -> dict[str, Any] | None:
-        return self.pod("app.kubernetes.io/component", "worker")
+    def pod_of(self, component: str) -> dict[str, Any] | None:
+        """Of our chart: `worker`, `desk`."""
+        return self.pod("app.kubernetes.io/component", component)
 
     def logs(self) -> str:
         """What every container of the federation wrote."""
@@ -249,10 +255,17 @@ class Deployed:
 
     def replace_hub(self) -> None:
         """Delete its pod, and wait for the next one."""
-        pod = self.hub_pod()
+        self._replace(self.hub_pod)
+
+    def replace(self, component: str) -> None:
+        """The same with a pod of our chart."""
+        self._replace(lambda: self.pod_of(component))
+
+    def _replace(self, find: Callable[[], dict[str, Any] | None]) -> None:
+        pod = find()
         assert pod is not None
         self.place.api("DELETE", f"/api/v1/namespaces/{self.name}/pods/{pod['metadata']['name']}")
-        wait_for(lambda: (new := self.hub_pod()) and new["metadata"]["uid"] != pod["metadata"]["uid"], 180)
+        wait_for(lambda: (new := find()) and new["metadata"]["uid"] != pod["metadata"]["uid"], 180)
 
 
 @contextlib.contextmanager
@@ -266,7 +279,7 @@ def deployed(place: Place, sessions: Namespace, helm: Helm, postgres: PostgresSe
         made.apply(helm, postgres)
         stack.enter_context(_beside(made))
         try:
-            wait_for(lambda: made.hub_pod() and made.worker_pod(), 180)
+            wait_for(lambda: made.hub_pod() and made.pod_of("worker") and made.pod_of("desk"), 240)
         except AssertionError as error:
             raise AssertionError(made.logs()) from error
         yield made
@@ -279,6 +292,9 @@ def _beside(made: Deployed) -> Iterator[None]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     proxy = [str(NODE), str(PROXY_SCRIPT), "--ip", "127.0.0.1", "--port", str(made.public), "--api-ip", "127.0.0.1",
              "--api-port", str(made.proxy_api), "--log-level", "warn"]  # fmt: skip
+    hosts = made.folder / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost\n{made.node.address} {' '.join(SERVICES)}\n")
+    with_names = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts)]
     sign_in = [sys.executable, "-m", "hub_config.cli", "demo-sign-in"]
     of_sign_in = {
         "NBFED_HOME": str(made.folder / "run"), "NBFED_CONFIG": str(made.folder / "federation.yaml"),
@@ -287,7 +303,10 @@ def _beside(made: Deployed) -> Iterator[None]:
     with (made.folder / "log").open("ab") as log:
         running = [
             subprocess.Popen(command, env=kept | more, cwd=made.folder, stdout=log, stderr=log)
-            for command, more in ((proxy, {"CONFIGPROXY_AUTH_TOKEN": made.token["proxy"]}), (sign_in, of_sign_in))
+            for command, more in (
+                ([*with_names, *proxy], {"CONFIGPROXY_AUTH_TOKEN": made.token["proxy"]}),
+                (sign_in, of_sign_in),
+            )
         ]
     try:
         yield

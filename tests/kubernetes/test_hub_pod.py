@@ -1,5 +1,5 @@
-"""The hub from our image as a pod, with our values, the rights of our chart, and PostgreSQL; the worker from our chart
-beside. A pod of the hub is replaced, and no session notices.
+"""The hub from our image as a pod, with our values, the rights of our chart, and PostgreSQL; worker and access
+desk from our chart beside. A pod of the hub is replaced, and no session notices.
 """
 
 import math
@@ -14,6 +14,7 @@ from quota.statement import Line, statement
 from spawners.paying import owner_of
 from tests.kubernetes.deployment import Deployed, deployed
 from tests.kubernetes.place import ENVIRONMENT, Place
+from tests.services.test_desk import desk, page, send
 from tests.services.test_session import wait_for
 from tests.support.databases import postgres_or_skip
 from tests.support.helm import helm_or_skip
@@ -45,6 +46,16 @@ def test_the_doctor_in_the_pod_finds_nothing_wrong(federation: Deployed) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     assert "answers for namespace" in done.stdout
     assert "PostgreSQL" in done.stdout
+    assert f"answers at http://nbfed-desk:{federation.desk}" in done.stdout
+
+
+def test_people_sign_in_to_the_desk_through_the_proxy_and_go_on_while_its_pod_is_replaced(federation: Deployed) -> None:
+    assert "The cloud" in desk(Person(federation.base_url)).get_text(), "nobody has to sign in for that"
+    person = Person(federation.base_url).sign_in("operator")
+    shown = desk(person, "ask?kind=quota")
+    federation.replace("desk")
+    kept = send(person, shown, "#ask-form", "[value=keep]", purpose="Kept")
+    assert page(kept).select_one("#state")["data-state"] == "draft"
 
 
 def test_sessions_of_five_people_live_on_while_the_hubs_pod_is_replaced(federation: Deployed) -> None:

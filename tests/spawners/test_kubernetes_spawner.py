@@ -12,12 +12,15 @@ from kubespawner import KubeSpawner
 from traitlets import HasTraits
 from traitlets.config import Config
 
+from federation.clock import system_clock
+from federation.database import Database
 from federation.settings import Environment, Flavour, KubernetesSite
 from spawners.backends.child import Child
 from spawners.backends.cluster import Cluster
 from spawners.backends.kubernetes import KubernetesSpawner
 from spawners.backends.kubernetes_arguments import pod_arguments
 from spawners.backends.kubernetes_pods import Pods
+from spawners.homes import Homes
 from spawners.sessions import Server
 
 ATTEMPT, PERSON = "0199a1b2-0000-7000-8000-00000000000a", "0199a1b2-0000-7000-8000-00000000000b"
@@ -45,6 +48,8 @@ def arguments(flavour: dict[str, Any] | None = None, **changes: Any) -> dict[str
             flavour=Flavour.model_validate({"cpu": 8, "memory_gib": 32, "gpu": 1, "weight": 20} | (flavour or {})),
             environment=Environment.model_validate({"title": "Python", "kubernetes": {"image": "example.org/nb:1"}}),
             organisation=lambda: "vo.example.org",
+            homes=Homes(Database("sqlite://"), clock=system_clock),
+            home_gib=lambda: 5,
         )
     )
 

@@ -33,6 +33,9 @@ class ApiServer:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def do_DELETE(self) -> None:
+                self.do_GET()
+
             def log_message(self, *_: object) -> None: ...
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

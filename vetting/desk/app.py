@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
@@ -21,11 +21,14 @@ from vetting.desk.shield import BoundedBody, Language, NothingTold, SafeHeaders,
 from vetting.desk.visitors import Visitor
 from vetting.errors import DESK_BROKEN, DESK_HUB_AWAY, DESK_METHOD, DESK_PAGE_UNKNOWN, DESK_TOO_LARGE
 
-__all__ = ["PAGES", "application"]
+__all__ = ["HEALTH", "PAGES", "WELL", "application"]
 
 _LOG = logging.getLogger(__name__)
 _MODULES = (signing_in, catalogue_pages, asking_pages, review_pages, site_pages, grant_pages, audit_pages)
 PAGES = tuple(module.router for module in _MODULES)
+HEALTH = f"{PREFIX}healthz"
+"""Where whoever runs the desk asks whether it answers; a database or a hub that is away is told on the pages."""
+WELL = "ok\n"
 _SEE_OTHER, _METHOD_NOT_ALLOWED = 303, 405
 _SMALL_BYTES = 1000
 
@@ -41,6 +44,7 @@ def application(desk: Desk) -> FastAPI:
     for router in PAGES:
         pages.include_router(router)
     app.include_router(pages, prefix=PREFIX.rstrip("/"))
+    app.add_api_route(HEALTH, _health, response_class=PlainTextResponse)
     for kind, tell in (
         (SignInNeeded, _to_sign_in), (Failure, _failed), (DatabaseUnavailable, _database_away), (HubAway, _hub_away),
         (TooLarge, _too_large), (HTTPException, _refused_by_the_router), (RequestValidationError, _no_such_page),
@@ -53,6 +57,10 @@ def application(desk: Desk) -> FastAPI:
     app.add_middleware(Language, offered=tuple(desk.offer.federation.languages))
     app.add_middleware(SafeHeaders)
     return app
+
+
+async def _health() -> str:
+    return WELL
 
 
 def _to_sign_in(request: Request, _error: Exception) -> Response:

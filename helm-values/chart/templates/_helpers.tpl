@@ -65,6 +65,16 @@ capabilities: {drop: [ALL]}
 - {name: scratch, mountPath: /tmp}
 {{- end }}
 
+{{- /* Brings the tables to what this version needs: one pod at a time, the others wait and find nothing to do. */}}
+{{- define "nbfed.tables" -}}
+name: tables
+image: {{ include "nbfed.image" .root }}
+args: [nbfed, db, upgrade]
+securityContext: {{- include "nbfed.containerSecurity" .root | nindent 2 }}
+resources: {{- toYaml .resources | nindent 2 }}
+volumeMounts: {{- include "nbfed.volumeMounts" .root | nindent 2 }}
+{{- end }}
+
 {{- /* A token that the jupyterhub chart made. */}}
 {{- define "nbfed.token" -}}
 name: NBFED_{{ upper .service }}_TOKEN

@@ -14,6 +14,7 @@ from federation.i18n import LANGUAGE_COOKIE
 from tests.support.desk_pages import Browser, DeskPages
 from vetting import decisions
 from vetting.desk.addresses import own_page
+from vetting.desk.app import WELL
 from vetting.desk.gate import SESSION_COOKIE
 from vetting.desk.parts import PREFIX
 from vetting.desk.visitors import visitor_of
@@ -23,6 +24,12 @@ from vetting.roles import Roles
 def code(answer: Any) -> str:
     """The code of the error that a page tells."""
     return str(answer.text.partition('data-code="')[2].partition('"')[0])
+
+
+def test_whether_it_answers_is_told_to_anybody_and_does_not_need_the_hub(pages: DeskPages) -> None:
+    pages.sign_in.away = True
+    answer = pages.browser("ana").get("healthz")
+    assert (answer.status_code, answer.text) == (200, WELL)
 
 
 # --- sign-in --------------------------------------------------------------------------------------------------------
