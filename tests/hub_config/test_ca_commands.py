@@ -1,6 +1,8 @@
 """`nbfed ca`: what an operator types, and what the sites are given."""
 
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,25 +24,32 @@ SITE = {
 }
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder with a path that is short enough for sockets, whatever the test is called."""
+    with tempfile.TemporaryDirectory(prefix="nbfed-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(autouse=True)
-def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installation(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sites = demo_yaml()["sites"] | {"andes": SITE}
-    (tmp_path / "federation.yaml").write_text(yaml.safe_dump(demo_yaml() | {"sites": sites}))
-    (tmp_path / "andes.pub").write_text("ssh-ed25519 AAAAkey root@login\n")
-    monkeypatch.setenv("NBFED_CONFIG", str(tmp_path / "federation.yaml"))
-    monkeypatch.setenv("NBFED_HOME", str(tmp_path / "run"))
+    (place / "federation.yaml").write_text(yaml.safe_dump(demo_yaml() | {"sites": sites}))
+    (place / "andes.pub").write_text("ssh-ed25519 AAAAkey root@login\n")
+    monkeypatch.setenv("NBFED_CONFIG", str(place / "federation.yaml"))
+    monkeypatch.setenv("NBFED_HOME", str(place / "run"))
 
 
 def nbfed(*words: str) -> Result:
     return CliRunner().invoke(main, words, obj=Installation())
 
 
-def test_init_prints_on_its_output_what_the_sites_trust_and_nothing_else(tmp_path: Path) -> None:
+def test_init_prints_on_its_output_what_the_sites_trust_and_nothing_else(place: Path) -> None:
     done = nbfed("ca", "init")
     assert done.exit_code == 0
-    assert done.stdout == (tmp_path / "run" / "gateway" / "ca.pub").read_text()
+    assert done.stdout == (place / "run" / "gateway" / "ca.pub").read_text()
     assert "TrustedUserCAKeys" in done.stderr
-    assert stat.S_IMODE((tmp_path / "run" / "gateway").stat().st_mode) == 0o700
+    assert stat.S_IMODE((place / "run" / "gateway").stat().st_mode) == 0o700
 
 
 def test_init_twice_changes_nothing_and_says_what_to_do() -> None:
@@ -50,10 +59,10 @@ def test_init_twice_changes_nothing_and_says_what_to_do() -> None:
     assert "nbfed ca rotate" in done.stderr
 
 
-def test_sign_makes_a_certificate_pins_the_host_key_and_says_how_to_try_it(tmp_path: Path) -> None:
+def test_sign_makes_a_certificate_pins_the_host_key_and_says_how_to_try_it(place: Path) -> None:
     nbfed("ca", "init")
     done = nbfed("ca", "sign", "andes")
-    folder = tmp_path / "run" / "gateway" / "sites" / "andes"
+    folder = place / "run" / "gateway" / "sites" / "andes"
     assert done.exit_code == 0
     assert (folder / "id-cert.pub").exists()
     assert (folder / "known_hosts").read_text() == "login.example.org ssh-ed25519 AAAAkey root@login\n"
@@ -67,12 +76,12 @@ def test_sign_names_the_sites_that_there_are() -> None:
     assert "There are: andes" in done.stderr
 
 
-def test_sign_needs_an_authority_and_host_keys(tmp_path: Path) -> None:
+def test_sign_needs_an_authority_and_host_keys(place: Path) -> None:
     assert "nbfed ca init" in nbfed("ca", "sign", "andes").stderr
     nbfed("ca", "init")
-    (tmp_path / "andes.pub").write_text("# nothing\n")
+    (place / "andes.pub").write_text("# nothing\n")
     assert "has no host key" in nbfed("ca", "sign", "andes").stderr
-    (tmp_path / "andes.pub").unlink()
+    (place / "andes.pub").unlink()
     done = nbfed("ca", "sign", "andes")
     assert done.exit_code == 1
     assert "cannot be read" in done.stderr

@@ -454,8 +454,8 @@ def test_no_child_names_a_secret_in_its_arguments_or_its_description(house: Hous
 def test_the_demo_sign_in_runs_only_if_people_sign_in_with_it(house: House) -> None:
     provider = "{id: ours, issuer: https://idp.example.org, client_id: us, owns_namespaces: []}"
     settings = changed(house.settings, "identity:\n", f"identity:\n  providers: [{provider}]\n")
-    assert [child.name for child in children(settings)] == ["proxy", "hub", "worker"]
-    assert [port.setting for port in ports.ports(settings)][-1] == "listen.worker_port"
+    assert [child.name for child in children(settings)] == ["proxy", "desk", "hub", "worker"]
+    assert "listen.sign_in_port" not in [port.setting for port in ports.ports(settings)]
 
 
 @pytest.mark.parametrize(
