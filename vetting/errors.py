@@ -31,6 +31,7 @@ __all__ = [
     "NOT_ELIGIBLE",
     "NOT_ENDED_YET",
     "NOT_LESS",
+    "NOT_STOPPED",
     "NO_BATCH_SYSTEM",
     "NO_PLACE",
     "OWN_ACCOUNT",
@@ -50,6 +51,7 @@ __all__ = [
     "SITE_NOT_ATTACHED",
     "SITE_NOT_OPEN",
     "SITE_UNKNOWN",
+    "STOPPED_ALREADY",
     "TERMS_NOT_ACCEPTED",
     "TIER_UNKNOWN",
     "TWO_PEOPLE",
@@ -330,6 +332,20 @@ GRANT_MOVED_ON = Problem(
     status=409,
     text=_("That cannot be done with this grant: it is over, was changed before, or would be over at once."),
     advice=_("Look at the list again."),
+)
+
+STOPPED_ALREADY = Problem(
+    code="stopped-already",
+    status=409,
+    text=_("Somebody stopped this person before. Nothing was changed."),
+    advice=_("What still runs is being ended; look again in a moment."),
+)
+
+NOT_STOPPED = Problem(
+    code="not-stopped",
+    status=409,
+    text=_("This person is not suspended, or not by hand. Nothing was changed."),
+    advice=_("Look at the page again; a suspension by a request is ended on the page of that request."),
 )
 
 MAPPING_MOVED_ON = Problem(

@@ -16,6 +16,8 @@ from federation.persons import Facts, Person, remember
 from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
 from hub_config.settings import FederationYaml, parse
 from quota.ledger import Ledger
+from spawners.sessions import Sessions
+from spawners.support import DeskSessions
 from tests.support.desk import COMMUNITY
 from tests.support.desk import Desk as Store
 from vetting.desk.app import application
@@ -92,6 +94,7 @@ class DeskPages:
         self.store = Store(database)
         self.sign_in = SignInByWord()
         self.closed: dict[str, Any] = {}
+        self.sessions = Sessions(database, clock=self.store.clock)
         settings: FederationYaml = parse(_YAML, "federation.yaml")
         self.desk = Desk(
             offer=_offer(settings),
@@ -99,6 +102,7 @@ class DeskPages:
             database=database,
             requests=self.store.requests,
             ledger=Ledger(database, clock=self.store.clock, actor="desk"),
+            sessions=DeskSessions(self.sessions, {}),
             sign_in=self.sign_in,
             clock=self.store.clock,
             key=b"k" * 32,

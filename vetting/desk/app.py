@@ -12,7 +12,16 @@ from starlette.responses import RedirectResponse, Response
 
 from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
-from vetting.desk import asking_pages, audit_pages, catalogue_pages, grant_pages, review_pages, signing_in, site_pages
+from vetting.desk import (
+    asking_pages,
+    audit_pages,
+    catalogue_pages,
+    grant_pages,
+    review_pages,
+    session_pages,
+    signing_in,
+    site_pages,
+)
 from vetting.desk.gate import SignInNeeded, guarded
 from vetting.desk.pace import Pace
 from vetting.desk.pages import Pages, render
@@ -24,7 +33,9 @@ from vetting.errors import DESK_BROKEN, DESK_HUB_AWAY, DESK_METHOD, DESK_PAGE_UN
 __all__ = ["PAGES", "application"]
 
 _LOG = logging.getLogger(__name__)
-_MODULES = (signing_in, catalogue_pages, asking_pages, review_pages, site_pages, grant_pages, audit_pages)
+_MODULES = (
+    signing_in, catalogue_pages, asking_pages, review_pages, session_pages, site_pages, grant_pages, audit_pages,
+)  # fmt: skip
 PAGES = tuple(module.router for module in _MODULES)
 _SEE_OTHER, _METHOD_NOT_ALLOWED = 303, 405
 _SMALL_BYTES = 1000
