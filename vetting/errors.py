@@ -13,12 +13,14 @@ __all__ = [
     "DESK_FORM_FOREIGN",
     "DESK_FORM_OLD",
     "DESK_HUB_AWAY",
+    "DESK_INPUT_UNFIT",
     "DESK_METHOD",
     "DESK_PAGE_UNKNOWN",
     "DESK_PERSON_UNKNOWN",
     "DESK_ROLE_NEEDED",
     "DESK_SIGN_IN_FAILED",
     "DESK_SIGN_IN_FIRST",
+    "DESK_TOKEN_NEEDED",
     "DESK_TOO_FAST",
     "DESK_TOO_LARGE",
     "END_IS_PAST",
@@ -402,6 +404,22 @@ DESK_SIGN_IN_FAILED = Problem(
     status=403,
     text=_("The sign-in did not come to its end: it took too long, or began in another window."),
     advice=_("Sign in again. If it fails again, let your browser keep cookies of this address."),
+)
+
+DESK_TOKEN_NEEDED = Problem(
+    code="desk-token-needed",
+    status=401,
+    text=_("This needs a token of the hub that may use the access desk. Nothing was changed."),
+    advice=_(
+        "Make one on the hub's page for tokens, and send it as “Authorization: Bearer”. An old one may have expired."
+    ),
+)
+
+DESK_INPUT_UNFIT = Problem(
+    code="desk-input-unfit",
+    status=422,
+    text=_("What was sent does not have the form that this address asks for. Nothing was changed."),
+    advice=_("The list of errors says what is wrong with it; the description of the API says how it should be."),
 )
 
 DESK_HUB_AWAY = Problem(

@@ -22,6 +22,7 @@ from vetting.desk import (
     signing_in,
     site_pages,
 )
+from vetting.desk.api.app import PATH, api_application
 from vetting.desk.gate import SignInNeeded, guarded
 from vetting.desk.pace import Pace
 from vetting.desk.pages import Pages, render
@@ -52,6 +53,10 @@ def application(desk: Desk) -> FastAPI:
     for router in PAGES:
         pages.include_router(router)
     app.include_router(pages, prefix=PREFIX.rstrip("/"))
+    api = api_application()
+    for name in ("desk", "by_address", "by_sign_in"):
+        setattr(api.state, name, getattr(app.state, name))
+    app.mount(PREFIX + PATH, api)
     for kind, tell in (
         (SignInNeeded, _to_sign_in), (Failure, _failed), (DatabaseUnavailable, _database_away), (HubAway, _hub_away),
         (TooLarge, _too_large), (HTTPException, _refused_by_the_router), (RequestValidationError, _no_such_page),
