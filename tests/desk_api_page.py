@@ -87,7 +87,9 @@ def _type(schema: Schema) -> str:
             most = schema.get("maxLength")
             return f"text, at most {most} characters" if most else "text"
         case "integer":
-            bounds = [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
+            bounds = [
+                f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema
+            ]
             return " ".join(["whole number", *bounds])
         case kind:
             return {"boolean": "`true` or `false`", "number": "number", "null": "`null`"}.get(str(kind), "map")

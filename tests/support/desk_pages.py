@@ -10,6 +10,8 @@ from urllib.parse import urljoin
 
 import httpx
 from bs4 import BeautifulSoup, Tag
+from fastapi import FastAPI
+from starlette.routing import Mount
 
 from federation.database import Database
 from federation.persons import Facts, Person, remember
@@ -110,6 +112,12 @@ class DeskPages:
         )
         self.app = application(self.desk)
         self.runner = asyncio.Runner()
+
+    @property
+    def api(self) -> FastAPI:
+        """The application of the API, which is mounted in the desk's."""
+        mounted = (route.app for route in self.app.routes if isinstance(route, Mount))
+        return next(app for app in mounted if isinstance(app, FastAPI))
 
     def person(self, name: str, role: str = "user") -> Person:
         """Somebody with a role; known to the store by their name from then on."""

@@ -23,6 +23,7 @@ from vetting.desk import (
     site_pages,
 )
 from vetting.desk.api.app import PATH, api_application
+from vetting.desk.api.problems import refused_by_the_router
 from vetting.desk.gate import SignInNeeded, guarded
 from vetting.desk.pace import Pace
 from vetting.desk.pages import Pages, render
@@ -106,4 +107,6 @@ def _broken(request: Request) -> Response:
 
 def _refused_by_the_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for these"
+    if request.scope["path"].startswith(PREFIX + PATH):  # a line break in it does not get as far as the API
+        return refused_by_the_router(request, error)
     return _failed(request, Failure(DESK_METHOD if error.status_code == _METHOD_NOT_ALLOWED else DESK_PAGE_UNKNOWN))

@@ -1,4 +1,4 @@
-"""The API: the same rights and rules as the pages, problem documents, and nothing changed by what a browser is made to send."""
+"""The API: the rights and rules of the pages, problem documents, and nothing changed by what a browser is made to send."""
 
 from typing import Any
 

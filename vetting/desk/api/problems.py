@@ -27,7 +27,7 @@ from vetting.errors import (
     DESK_TOO_LARGE,
 )
 
-__all__ = ["MEDIA_TYPE", "RESPONSES", "ProblemDocument", "tell_broken", "tell_problems"]
+__all__ = ["MEDIA_TYPE", "RESPONSES", "ProblemDocument", "refused_by_the_router", "tell_broken", "tell_problems"]
 
 _LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -70,7 +70,7 @@ def tell_problems(app: FastAPI) -> None:
         DatabaseUnavailable: _database_away,
         HubAway: _hub_away,
         TooLarge: lambda _request, _error: _document(Failure(DESK_TOO_LARGE)),
-        HTTPException: _refused_by_the_router,
+        HTTPException: refused_by_the_router,
         RequestValidationError: _unfit,
     }
     for kind, tell in handlers.items():
@@ -104,7 +104,8 @@ def _hub_away(_request: Request, error: Exception) -> Response:
     return _document(Failure(DESK_HUB_AWAY))
 
 
-def _refused_by_the_router(_request: Request, error: HTTPException) -> Response:
+def refused_by_the_router(_request: Request, error: HTTPException) -> Response:
+    """There is no such address, it is not used in this way, or its body cannot be read."""
     # A body that cannot be read is told in this way as well, whatever the reason (fastapi, routing.py).
     unread = DESK_TOO_LARGE if isinstance(error.__cause__, TooLarge) else DESK_INPUT_UNFIT
     problem = {_BAD_REQUEST: unread, _METHOD_NOT_ALLOWED: DESK_METHOD}.get(error.status_code, DESK_PAGE_UNKNOWN)
