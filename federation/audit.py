@@ -35,6 +35,8 @@ class Act(StrEnum):
     MAPPING_ENDED = "site:mapping:ended"
     PERSON_SUSPENDED = "operator:person:suspended"
     PERSON_RESTORED = "operator:person:restored"
+    PERSON_STOPPED = "reviewer:person:stopped"
+    SESSION_STOPPED = "reviewer:session:stopped"
     PERSON_REMOVED = "operator:person:removed"
     PERSON_EXPORTED = "operator:person:exported"
     HOME_REMOVED = "operator:home:removed"

@@ -24,7 +24,7 @@ class Problem:
     code
         Stable, for programs and for metrics; carries no numbers.
     status
-        HTTP status: 400 wrong input, 403 not eligible, 404 unknown, 409 somebody else was
+        HTTP status: 400 and 422 wrong input, 401 without a token, 403 not eligible, 404 unknown, 409 somebody else was
         faster, 429 frees itself, 503 an outage of ours; 502 and 504
         for a session that ended, or kept silent, before it answered.
     text

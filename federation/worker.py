@@ -2,7 +2,8 @@
 
 What it promises:
 
-- No job begins unless this process is seen to hold the leader's lock, and none overlaps with itself or another one.
+- No job begins unless this process is seen to hold the leader's lock, and none overlaps with itself. None overlaps with
+  another one, but for those that run *apart*, so that no other job can make them late.
 - A job that fails is logged and tried again when it is due next.
 - Who becomes the leader runs every job at once. A standby looks every two seconds whether it can.
 - SIGTERM and SIGINT end it after the step that is under way, and give the lock back.
@@ -34,6 +35,7 @@ __all__ = ["Away", "Job", "Worker"]
 _log = logging.getLogger("nbfed.worker")
 
 _LOOK_SECONDS = 2.0
+_APART = "apart"
 _CLOCK_WAS_SET_SECONDS = 1.0
 _LATE_ROUNDS, _LATE_SECONDS = 3, 60.0
 
@@ -44,11 +46,12 @@ class Away(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """Something to do every so often."""
+    """Something to do every so often; `apart` from the others where it cannot wait for them, and may meet them."""
 
     name: str
     every: timedelta
     work: Callable[[], object]
+    apart: bool = False
 
 
 @dataclass
@@ -182,14 +185,14 @@ class Worker:
         # One thread: a round and a slower look never meet. A run that is late is made late, once.
         scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(1)},
+            executors={"default": ThreadPoolExecutor(1), _APART: ThreadPoolExecutor(1)},
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
         for record in self._records.values():
             record.good = time.monotonic()
             scheduler.add_job(
                 self._run, "interval", [record], id=record.job.name, seconds=record.job.every.total_seconds(),
-                next_run_time=datetime.now(UTC),
+                next_run_time=datetime.now(UTC), executor=_APART if record.job.apart else "default",
             )  # fmt: skip
         self._day_began = self._day_begins()
         scheduler.start()

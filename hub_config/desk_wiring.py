@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from hub_config.desk_sign_in import HubSignIn
 from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
 from hub_config.wiring import House
+from spawners.support import DeskSessions
 from vetting.desk.app import application
 from vetting.desk.parts import Desk, Look, Offer, SignIn
 
@@ -39,6 +40,7 @@ def desk_of(parts: House, sign_in: SignIn) -> Desk:
         database=parts.database,
         requests=parts.requests,
         ledger=parts.ledger,
+        sessions=DeskSessions(parts.sessions, parts.backends),
         sign_in=sign_in,
         clock=parts.clock,
         # The same for every desk of an installation: a form may come back to another one, or after a restart.

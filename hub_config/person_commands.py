@@ -1,4 +1,6 @@
-"""`nbfed person export` and `nbfed person remove`: the commands about personal data, which every house keeps some of."""
+"""The commands about a person that need several houses: `nbfed person stop`, which ends what runs; `export` and `remove`,
+since every house keeps personal data.
+"""
 
 import json
 from pathlib import Path
@@ -11,7 +13,9 @@ from federation.commands import find_person, necessary_text, operator, person_ti
 from federation.persons import REMOVED
 from hub_config.personal import StillRuns, exported, remove
 from hub_config.wiring import House
+from spawners.stopping import mark
 from vetting.commands import PeopleShop, person
+from vetting.stopping import stop_now
 
 __all__ = ["person"]
 
@@ -30,6 +34,27 @@ class DataShop(PeopleShop, Protocol):
         OSError
             If it cannot be reached, or refuses.
         """
+
+
+@person.command()
+@click.argument("person_")
+@click.option("--reason", required=True, callback=necessary_text(2000), help="why; the person and auditors read it")
+@click.pass_obj
+def stop(shop: DataShop, person_: str, reason: str) -> None:
+    """Stop PERSON now, for misuse: suspend them, and end what runs of theirs, jobs that wait included.
+
+    The worker ends it within ten seconds, wherever it runs. What it cost until then is charged.
+    """
+    someone = find_person(shop, person_)
+    with shop.database.write() as connection:
+        ends = stop_now(connection, mark, person_id=someone.id, reason=reason, by=operator(), now=shop.clock())
+    if ends is None:
+        raise click.ClickException(f"{person_title(someone)} was stopped already; nothing was changed.")
+    what = f"the worker ends what runs ({', '.join(ends)})" if ends else "nothing runs"
+    click.echo(
+        f"{person_title(someone)}: stopped. Nothing can be started, and {what}. "
+        f"nbfed person restore {someone.user_name} takes the suspension back."
+    )
 
 
 @person.command()

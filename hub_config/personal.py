@@ -77,7 +77,12 @@ _KEPT = (
     _Kept(name="request_steps", table=RequestStepTable, emptied={"text": ""}),
     _Kept(name="homes", table=HomeTable),
     _Kept(name="notices", table=OutboxTable, goes=True),
-    _Kept(name="sessions", table=SessionTable, hidden=("secret_hash", "nonce", "token_ids"), emptied={"server": ""}),
+    _Kept(
+        name="sessions",
+        table=SessionTable,
+        hidden=("secret_hash", "nonce", "token_ids"),
+        emptied={"server": "", "end_detail": ""},
+    ),
 )
 """Each of these tables has a column `person_id`."""
 

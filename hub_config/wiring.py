@@ -50,6 +50,7 @@ from spawners.outlook import StopRules
 from spawners.outlooks import Outlooks
 from spawners.reconciler import Reconciler
 from spawners.sessions import Session, Sessions
+from spawners.stopping import Stopper
 from spawners.upkeep import Rules, Upkeep
 from vetting.guards import DeskRules
 from vetting.organisation import organisation_of
@@ -65,6 +66,7 @@ __all__ = [
     "mail_frame",
     "mail_sender",
     "request_rounds",
+    "stopper",
     "upkeep",
     "worker",
 ]
@@ -194,6 +196,7 @@ def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
     )
     requests = request_rounds(parts, guard=lock.require)
     jobs = [
+        Job("stop now", timedelta(seconds=2), stopper(parts, metrics=metrics, guard=lock.require).run_once, apart=True),
         Job("rounds", timedelta(seconds=yaml.worker.interval_seconds), rounds.run_once),
         Job("reconcile", timedelta(minutes=1), slower.run_once),
         Job("announce", timedelta(minutes=1), announcer.run_once),
@@ -205,6 +208,21 @@ def worker(parts: House) -> tuple[Worker, CollectorRegistry]:
     if yaml.mail is not None:
         jobs.append(Job("mail", timedelta(seconds=15), mail_sender(parts, guard=lock.require).run_once))
     return Worker(jobs, lock, probe=parts.probe, registry=registry), registry
+
+
+def stopper(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callable[[], None] = lambda: None) -> Stopper:
+    """What ends at once what runs of people who were stopped."""
+    return Stopper(
+        hub=parts.settings.yaml.federation.hub,
+        database=parts.database,
+        sessions=parts.sessions,
+        ledger=parts.ledger,
+        backends=parts.backends,
+        servers=_hub_servers(parts.settings),
+        clock=parts.clock,
+        metrics=metrics,
+        guard=guard,
+    )
 
 
 def request_rounds(parts: House, *, guard: Callable[[], None] = lambda: None) -> RequestRounds:
@@ -255,12 +273,7 @@ def upkeep(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callabl
     """The worker's rounds."""
     settings = parts.settings
     yaml = settings.yaml
-    rules = _stop_rules(settings)
-    hub = HttpHubServers(
-        f"{settings.hub_url}/hub/api",
-        settings.state.secret("worker_token"),
-        yaml.federation.hub,
-    )
+    rules, hub = _stop_rules(settings), _hub_servers(settings)
     return Upkeep(
         hub=yaml.federation.hub,
         database=parts.database,
@@ -279,6 +292,11 @@ def upkeep(parts: House, *, metrics: WorkerMetrics | None = None, guard: Callabl
         metrics=metrics,
         guard=guard,
     )
+
+
+def _hub_servers(settings: Settings) -> HttpHubServers:
+    hub = settings.yaml.federation.hub
+    return HttpHubServers(f"{settings.hub_url}/hub/api", settings.state.secret("worker_token"), hub)
 
 
 def _desk_rules(yaml: FederationYaml) -> DeskRules:

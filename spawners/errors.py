@@ -20,6 +20,7 @@ __all__ = [
     "SITE_DRAINED",
     "SITE_REFUSED",
     "SITE_SILENT",
+    "STOPPED_MEANWHILE",
 ]
 
 
@@ -156,4 +157,11 @@ QUEUE_TOO_LONG = Problem(
     advice=_(
         "Nothing was charged. Ask for less, for another partition or site, or try again when there is less to do."
     ),
+)
+
+STOPPED_MEANWHILE = Problem(
+    code="stopped-meanwhile",
+    status=409,
+    text=_("The session was stopped while it was being started."),
+    advice=_("Nothing was started and nothing was charged."),
 )

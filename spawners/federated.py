@@ -33,6 +33,7 @@ from spawners.refusal import Refusal
 from spawners.sessions import Server, Session, SessionExists
 from spawners.stages import Stage
 from spawners.tables import EndReason, SessionState
+from vetting.errors import ACCESS_SUSPENDED
 from vetting.placement import Option, Wish, choose
 
 __all__ = ["FederatedSpawner"]
@@ -102,8 +103,7 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
         except DatabaseUnavailable as error:
             raise self._refuse(Failure(DATABASE_AWAY)) from error
         except Failure as failure:
-            await self._note_failure(failure)
-            raise self._refuse(failure) from failure
+            raise self._refuse(await self._note_failure(failure)) from failure
 
     async def _start_at_a_place(self, away: Mapping[str, Failure]) -> str:
         token_ids = self._token_ids()
@@ -420,16 +420,24 @@ class FederatedSpawner(WrapSpawner):  # type: ignore[misc]  # wrapspawner has no
             context = self.context
             close(session, seen, sessions=context.sessions, ledger=context.ledger, clock=context.clock)
 
-    async def _note_failure(self, failure: Failure) -> None:
+    async def _note_failure(self, failure: Failure) -> Failure:
+        """Write down why the start failed; what the person is told: whoever stopped them has the word."""
         if self.session is None:
-            return  # refused before there was an attempt
-        failure.reference = reference(self.session.attempt)
+            return failure  # refused before there was an attempt
         try:
-            await asyncio.to_thread(
-                self.context.sessions.ending, self.session.attempt, EndReason.FAILED, failure.problem.code
-            )
+            failure = await asyncio.to_thread(self._told, self.session.attempt, failure)
         except DatabaseUnavailable:
             self.log.error("Cannot note why attempt %s failed: %s", self.session.attempt, failure)
+        failure.reference = reference(self.session.attempt)
+        return failure
+
+    def _told(self, attempt: str, failure: Failure) -> Failure:
+        if self.context.sessions.ending(attempt, EndReason.FAILED, failure.problem.code):
+            return failure
+        session = self.context.sessions.get(attempt)
+        if session is None or session.end_reason is not EndReason.SUSPENDED:
+            return failure
+        return Failure(ACCESS_SUSPENDED, {"reason": session.end_detail or ""})
 
     def _token_ids(self) -> list[int]:
         """The hub's token for this start: each start makes one, and those of interrupted starts nobody else deletes.

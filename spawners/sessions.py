@@ -205,22 +205,27 @@ class Sessions:
         )
 
     def claim(self, attempt: str, secret_hash: str, nonce: str) -> bool:
-        """Bind the exchange to one launcher. True for that launcher again and again, until it is ready; else False."""
+        """Bind the exchange to one launcher. True for that launcher again and again, until it is ready; else False.
+
+        What is to end gets nothing.
+        """
         return self._update(
             attempt,
             SessionTable.secret_hash == secret_hash,
             SessionTable.ended_at.is_(None),
+            SessionTable.end_reason.is_(None),
             SessionTable.ready_at.is_(None),
             or_(SessionTable.nonce.is_(None), SessionTable.nonce == nonce),
             nonce=nonce,
         )
 
     def confirm(self, attempt: str, secret_hash: str, nonce: str) -> bool:
-        """The launcher has its environment. From now on nothing is minted again for this attempt."""
+        """The launcher has its environment. From now on nothing is minted again for this attempt. False if it is to end."""
         return self._update(
             attempt,
             SessionTable.secret_hash == secret_hash,
             SessionTable.ended_at.is_(None),
+            SessionTable.end_reason.is_(None),
             SessionTable.nonce == nonce,
             exchanged_at=self._clock(),
         )

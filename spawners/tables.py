@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Index, Integer, String, text
+from sqlalchemy import JSON, Boolean, Index, Integer, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from federation.database import Base, Moment
@@ -52,6 +52,8 @@ class EndReason(StrEnum):
     """It used more memory than its size has."""
     EVICTED = "evicted"
     """The place where it ran took it away."""
+    SUSPENDED = "suspended"
+    """The person was stopped by the support team; the detail is the reason, for them."""
 
 
 _NOT_ENDED = "ended_at IS NULL"
@@ -93,3 +95,4 @@ class SessionTable(Base):
     seen_at: Mapped[datetime | None] = mapped_column(Moment)
     end_reason: Mapped[str | None] = mapped_column(String(16))
     end_detail: Mapped[str | None] = mapped_column(String(2000))
+    tell_when_ready: Mapped[bool] = mapped_column(Boolean, server_default=false())

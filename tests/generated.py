@@ -26,6 +26,7 @@ from federation.errors import catalogue
 from federation.settings import Name
 from hub_config.cli import main as nbfed
 from hub_config.settings import FederationYaml
+from tests.desk_api_page import desk_api_page
 from tests.ledger_page import ledger_page
 
 __all__ = ["FILES", "check", "main"]
@@ -345,6 +346,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/errors.md": errors_page,
     "docs/reference/commands.md": commands_page,
     "docs/reference/ledger.md": ledger_page,
+    "docs/reference/desk-api.md": desk_api_page,
     "federation/locale/nbfed.pot": template,
 }
 

@@ -3,6 +3,7 @@
 Each decision and its audit row are one transaction. Doing it again says so and changes nothing.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from federation.database import Base
 from federation.ids import new_id
 from vetting.tables import AdmissionTable, EvidenceTable, SuspensionTable
 
-__all__ = ["admit", "end_admission", "end_evidence", "record_evidence", "restore", "suspend"]
+__all__ = ["admit", "end_admission", "end_evidence", "record_evidence", "restore", "suspend", "suspend_at_once"]
 
 
 def suspend(connection: Connection, *, person_id: str, reason: str, by: str, now: datetime) -> bool:
@@ -22,6 +23,25 @@ def suspend(connection: Connection, *, person_id: str, reason: str, by: str, now
     row = {"person_id": person_id, "reason": reason, "suspended_by": by, "since": now}
     return _put(connection, SuspensionTable, row) and _audited(
         connection, Act.PERSON_SUSPENDED, person_id, by, reason, now
+    )
+
+
+def suspend_at_once(
+    connection: Connection, *, person_id: str, reason: str, by: str, now: datetime, ends: Sequence[str]
+) -> bool:
+    """Suspend a person so that what runs ends now, in the place of a suspension that let it run; False if such a one is in
+    force already.
+
+    Parameters
+    ----------
+    ends
+        The references of what runs, for auditors.
+    """
+    of_this = SuspensionTable.person_id == person_id
+    _end(connection, SuspensionTable, now, of_this, SuspensionTable.at_once.is_(False))
+    row = {"person_id": person_id, "reason": reason, "suspended_by": by, "since": now, "at_once": True}
+    return _put(connection, SuspensionTable, row) and _audited(
+        connection, Act.PERSON_STOPPED, person_id, by, reason, now, sessions=list(ends)
     )
 
 

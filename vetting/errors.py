@@ -13,12 +13,14 @@ __all__ = [
     "DESK_FORM_FOREIGN",
     "DESK_FORM_OLD",
     "DESK_HUB_AWAY",
+    "DESK_INPUT_UNFIT",
     "DESK_METHOD",
     "DESK_PAGE_UNKNOWN",
     "DESK_PERSON_UNKNOWN",
     "DESK_ROLE_NEEDED",
     "DESK_SIGN_IN_FAILED",
     "DESK_SIGN_IN_FIRST",
+    "DESK_TOKEN_NEEDED",
     "DESK_TOO_FAST",
     "DESK_TOO_LARGE",
     "END_IS_PAST",
@@ -31,6 +33,7 @@ __all__ = [
     "NOT_ELIGIBLE",
     "NOT_ENDED_YET",
     "NOT_LESS",
+    "NOT_STOPPED",
     "NO_BATCH_SYSTEM",
     "NO_PLACE",
     "OWN_ACCOUNT",
@@ -50,6 +53,7 @@ __all__ = [
     "SITE_NOT_ATTACHED",
     "SITE_NOT_OPEN",
     "SITE_UNKNOWN",
+    "STOPPED_ALREADY",
     "TERMS_NOT_ACCEPTED",
     "TIER_UNKNOWN",
     "TWO_PEOPLE",
@@ -332,6 +336,20 @@ GRANT_MOVED_ON = Problem(
     advice=_("Look at the list again."),
 )
 
+STOPPED_ALREADY = Problem(
+    code="stopped-already",
+    status=409,
+    text=_("Somebody stopped this person before. Nothing was changed."),
+    advice=_("What still runs is being ended; look again in a moment."),
+)
+
+NOT_STOPPED = Problem(
+    code="not-stopped",
+    status=409,
+    text=_("This person is not suspended, or not by hand. Nothing was changed."),
+    advice=_("Look at the page again; a suspension by a request is ended on the page of that request."),
+)
+
 MAPPING_MOVED_ON = Problem(
     code="mapping-moved-on",
     status=409,
@@ -386,6 +404,22 @@ DESK_SIGN_IN_FAILED = Problem(
     status=403,
     text=_("The sign-in did not come to its end: it took too long, or began in another window."),
     advice=_("Sign in again. If it fails again, let your browser keep cookies of this address."),
+)
+
+DESK_TOKEN_NEEDED = Problem(
+    code="desk-token-needed",
+    status=401,
+    text=_("This needs a token of the hub that may use the access desk. Nothing was changed."),
+    advice=_(
+        "Make one on the hub's page for tokens, and send it as “Authorization: Bearer”. An old one may have expired."
+    ),
+)
+
+DESK_INPUT_UNFIT = Problem(
+    code="desk-input-unfit",
+    status=422,
+    text=_("What was sent does not have the form that this address asks for. Nothing was changed."),
+    advice=_("The list of errors says what is wrong with it; the description of the API says how it should be."),
 )
 
 DESK_HUB_AWAY = Problem(

@@ -8,9 +8,10 @@ from federation.i18n import gettext, moment, ngettext
 from federation.letters import Letter, LetterKind
 from vetting.asking import Kind
 from vetting.ends import Cause
+from vetting.stopping import STOPPED
 from vetting.words import about
 
-__all__ = ["DIGEST", "ENDS", "MAPPING_KINDS", "REQUEST_KINDS"]
+__all__ = ["DIGEST", "ENDS", "MAPPING_KINDS", "REQUEST_KINDS", "STOPPED_KIND"]
 
 
 def _(message: str) -> str:
@@ -94,6 +95,13 @@ _MAPPINGS = {
 }
 
 
+_STOPPED = _(
+    "The support team has stopped what ran of yours, and has suspended your access, for the reason below. Nothing can be "
+    "started until it is restored."
+)
+_STAYS = _("Your files and your quota stay. If you think that this is a mistake, write to support.")
+
+
 def _request_letter(kind: str) -> Callable[[Mapping[str, Any]], Letter]:
     def write(figures: Mapping[str, Any]) -> Letter:
         what = _about(figures)
@@ -137,6 +145,15 @@ def _digest_letter(figures: Mapping[str, Any]) -> Letter:
     return Letter(subject=subject.format(waiting=waiting), paragraphs=tuple(paragraphs), path=f"{_DESK}queue")
 
 
+def _stopped_letter(figures: Mapping[str, Any]) -> Letter:
+    return Letter(
+        subject=gettext(_("Your sessions were stopped")),
+        paragraphs=(gettext(_STOPPED), gettext(_STAYS)),
+        words=str(figures["words"]),
+        path="hub/access",
+    )
+
+
 def _about(figures: Mapping[str, Any]) -> str:
     return about(
         Kind(figures["about"]),
@@ -156,5 +173,8 @@ _MAPPING = {"site": "hpc", "account": "ana", "words": "No project of yours is kn
 
 REQUEST_KINDS = tuple(LetterKind(kind, _request_letter(kind), _REQUEST) for kind in _SUBJECTS)
 ENDS = LetterKind("request-ends", _ends_letter, {"days": 14, "ends_at": "2027-03-02T00:00:00+00:00", "cause": "grant"})
+STOPPED_KIND = LetterKind(
+    STOPPED, _stopped_letter, {"words": "Your session takes part in an attack on other machines."}
+)
 DIGEST = LetterKind("request-digest", _digest_letter, {"waiting": 4, "late": 1})
 MAPPING_KINDS = tuple(LetterKind(kind, _mapping_letter(kind), _MAPPING) for kind in _MAPPINGS)

@@ -5,7 +5,7 @@ A row is one decision and how it ended; who did what, when and why is in the aud
 
 from datetime import datetime
 
-from sqlalchemy import Index, String, text
+from sqlalchemy import Boolean, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from federation.database import Base, Moment
@@ -86,7 +86,7 @@ class SiteAccountTable(Base):
 
 
 class SuspensionTable(Base):
-    """That an operator suspended a person; in force until it is ended."""
+    """That an operator suspended a person; in force until it is ended. `at_once`: what runs ends now."""
 
     __tablename__ = "suspension"
     __table_args__ = (
@@ -101,4 +101,5 @@ class SuspensionTable(Base):
     reason: Mapped[str] = mapped_column(String(2000))
     suspended_by: Mapped[str] = mapped_column(String(256))
     since: Mapped[datetime] = mapped_column(Moment)
+    at_once: Mapped[bool] = mapped_column(Boolean, server_default=false())
     ended_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -26,6 +26,7 @@ _REASONS = {
     EndReason.SERVICE: _("The service was stopped."),
     EndReason.MEMORY: _("It needed more memory than a session of its size has, so it was ended."),
     EndReason.EVICTED: _("The place where it ran had to end it: a machine failed, or was needed for something else."),
+    EndReason.SUSPENDED: _("The support team stopped it and suspended your access, for this reason: “{detail}”."),
 }
 
 _ADVICE = {
@@ -36,6 +37,7 @@ _ADVICE = {
     EndReason.ACCESS: _("Your files are kept. The page “My access” says what is missing now."),
     EndReason.MEMORY: _("Your files are kept. Choose a larger size, or load less data at a time."),
     EndReason.EVICTED: _("Your files are kept. Start a new session when you need one."),
+    EndReason.SUSPENDED: _("Your files and your quota stay. Write to support if you think that this is a mistake."),
 }
 
 _NOTICES = {
@@ -55,9 +57,10 @@ _NOTICES = {
 }
 
 
-def reason_text(reason: EndReason | None, idle_minutes: float | None) -> str:
-    """Why a session ended, for the person whose it was."""
-    return gettext(_REASONS[reason or EndReason.EXITED]).format(idle_minutes=decimal(idle_minutes or 0, 1))
+def reason_text(reason: EndReason | None, idle_minutes: float | None, detail: str | None = None) -> str:
+    """Why a session ended, for the person whose it was. `detail` is what was kept with the reason."""
+    figures = {"idle_minutes": decimal(idle_minutes or 0, 1), "detail": detail or ""}
+    return gettext(_REASONS[reason or EndReason.EXITED]).format(**figures)
 
 
 def advice_text(reason: EndReason | None) -> str:

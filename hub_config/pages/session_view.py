@@ -55,7 +55,7 @@ class SessionViews:
         }
         if outlook is None:
             idle = house.settings.yaml.idle.stop_after_minutes
-            ended = reason_text(session.end_reason, idle) if session.end_reason else ""
+            ended = reason_text(session.end_reason, idle, session.end_detail) if session.end_reason else ""
             return {
                 **facts,
                 "status": ended,

@@ -213,9 +213,7 @@ class Views:
         return {
             "known": True,
             "open": session.ended_at is None and session.end_reason is None,
-            "reason": reason_text(session.end_reason, house.settings.yaml.idle.stop_after_minutes)
-            if session.end_reason
-            else "",
+            "reason": self._reason(session) if session.end_reason else "",
             "advice": advice_text(session.end_reason),
             "may_ask": session.end_reason in (EndReason.QUOTA, EndReason.ACCESS),
             "refused": session.end_reason is EndReason.REFUSED,
@@ -287,10 +285,14 @@ class Views:
             seconds=charge(1, started, session.ended_at) if ran and session.ended_at else 0,
             charged=float(to_unit_hours(line.cost or 0)) if line else 0.0,
             estimated=bool(line and line.source == "last seen"),
-            reason=reason_text(session.end_reason, self._house.settings.yaml.idle.stop_after_minutes),
+            reason=self._reason(session),
             advice=advice_text(session.end_reason),
             reference=reference(session.attempt),
         )
+
+    def _reason(self, session: Session) -> str:
+        idle_minutes = self._house.settings.yaml.idle.stop_after_minutes
+        return reason_text(session.end_reason, idle_minutes, session.end_detail)
 
     def _flavour(self, name: str) -> str:
         flavour = self._house.settings.yaml.flavours.get(name)

@@ -18,6 +18,7 @@ from kubernetes_asyncio.client import V1Pod
 from kubespawner import KubeSpawner
 from traitlets import Callable, Instance, Integer, Unicode
 
+from federation.errors import Failure
 from spawners.backends.base import Life, Observation
 from spawners.backends.child import Child
 from spawners.backends.cluster import ClusterAway, ClusterRefused
@@ -26,6 +27,7 @@ from spawners.backends.kubernetes_homes import Volumes
 from spawners.backends.kubernetes_pods import Pods
 from spawners.backends.pods import FINALIZER, Trouble, read_pod, trouble_in
 from spawners.backends.probing import answers
+from spawners.errors import STOPPED_MEANWHILE
 from spawners.homes import Homes
 from spawners.stages import Stage
 from spawners.tables import SessionState
@@ -139,7 +141,8 @@ class KubernetesSpawner(Child, KubeSpawner):  # type: ignore[misc]  # kubespawne
         """The mark comes first. A hub that dies between the two finds no pod, and gives the reservation back."""
         attempt, secret_hash = self.session.attempt, hashlib.sha256(self.secret.encode()).hexdigest()
         self.sessions.claim(attempt, secret_hash, _NONCE)
-        self.sessions.confirm(attempt, secret_hash, _NONCE)
+        if not self.sessions.confirm(attempt, secret_hash, _NONCE):
+            raise Failure(STOPPED_MEANWHILE)
         try:
             self.pods.cluster.ask("create_pod", body=pod)
         except ClusterRefused as refused:

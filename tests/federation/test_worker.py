@@ -168,6 +168,21 @@ def test_no_two_jobs_run_at_the_same_time(shell: Shell) -> None:
     assert most == [1]
 
 
+def test_a_job_that_runs_apart_waits_for_no_other(shell: Shell) -> None:
+    ran: list[int] = []
+    go_on, began = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        began.set()
+        go_on.wait(10)
+
+    shell.of(Job("hangs", SELDOM, hang), Job("apart", OFTEN, lambda: ran.append(1), apart=True)).look()
+    assert began.wait(10)
+    before = len(ran)
+    wait_until(lambda: len(ran) > before + 2)
+    go_on.set()
+
+
 def test_a_clock_that_was_set_back_does_not_stop_the_rounds(shell: Shell, caplog: pytest.LogCaptureFixture) -> None:
     """After a step of an hour back the next run would be an hour away; here it is an hour away to begin with."""
     ran: list[int] = []

@@ -149,6 +149,23 @@ def test_a_session_waits_runs_and_costs_what_the_scheduler_says(hpc: tuple[Servi
     assert service.nbfed("ledger", "verify").returncode == 0
 
 
+def test_a_job_that_waits_is_cancelled_when_its_person_is_stopped(
+    hpc: tuple[Service, BatchSystem], ana: Person
+) -> None:
+    service, system = hpc
+    system.held = True
+    start(ana)
+    attempt = attempt_of(service, ana)
+    wait_for(lambda: service.house.sessions.get(attempt).state is SessionState.SUBMITTED)
+    service.nbfed("person", "stop", ana.user_name, "--reason", "It floods the queue.")
+    line = settled(service, ana, attempt)
+    assert (system.jobs[attempt].state, line.state) == ("ended", "released")
+    assert service.house.sessions.get(attempt).end_reason is EndReason.SUSPENDED
+    wait_for(lambda: "It floods the queue." in ana.client.get(ana.user_url + "lab").text)
+    service.nbfed("person", "restore", ana.user_name, "--reason", "talked to her")
+    wait_for(lambda: ana.home().select_one(".nb-session") is None)
+
+
 def test_neither_script_nor_environment_of_a_job_has_a_secret(hpc: tuple[Service, BatchSystem], ana: Person) -> None:
     service, system = hpc
     start(ana)

@@ -10,12 +10,16 @@ from urllib.parse import urljoin
 
 import httpx
 from bs4 import BeautifulSoup, Tag
+from fastapi import FastAPI
+from starlette.routing import Mount
 
 from federation.database import Database
 from federation.persons import Facts, Person, remember
 from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
 from hub_config.settings import FederationYaml, parse
 from quota.ledger import Ledger
+from spawners.sessions import Sessions
+from spawners.support import DeskSessions
 from tests.support.desk import COMMUNITY
 from tests.support.desk import Desk as Store
 from vetting.desk.app import application
@@ -92,6 +96,7 @@ class DeskPages:
         self.store = Store(database)
         self.sign_in = SignInByWord()
         self.closed: dict[str, Any] = {}
+        self.sessions = Sessions(database, clock=self.store.clock)
         settings: FederationYaml = parse(_YAML, "federation.yaml")
         self.desk = Desk(
             offer=_offer(settings),
@@ -99,6 +104,7 @@ class DeskPages:
             database=database,
             requests=self.store.requests,
             ledger=Ledger(database, clock=self.store.clock, actor="desk"),
+            sessions=DeskSessions(self.sessions, {}),
             sign_in=self.sign_in,
             clock=self.store.clock,
             key=b"k" * 32,
@@ -106,6 +112,12 @@ class DeskPages:
         )
         self.app = application(self.desk)
         self.runner = asyncio.Runner()
+
+    @property
+    def api(self) -> FastAPI:
+        """The application of the API, which is mounted in the desk's."""
+        mounted = (route.app for route in self.app.routes if isinstance(route, Mount))
+        return next(app for app in mounted if isinstance(app, FastAPI))
 
     def person(self, name: str, role: str = "user") -> Person:
         """Somebody with a role; known to the store by their name from then on."""

@@ -12,7 +12,18 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from federation.database import DatabaseUnavailable
 from federation.errors import DATABASE_AWAY, Failure
-from vetting.desk import asking_pages, audit_pages, catalogue_pages, grant_pages, review_pages, signing_in, site_pages
+from vetting.desk import (
+    asking_pages,
+    audit_pages,
+    catalogue_pages,
+    grant_pages,
+    review_pages,
+    session_pages,
+    signing_in,
+    site_pages,
+)
+from vetting.desk.api.app import PATH, api_application
+from vetting.desk.api.problems import refused_by_the_router
 from vetting.desk.gate import SignInNeeded, guarded
 from vetting.desk.pace import Pace
 from vetting.desk.pages import Pages, render
@@ -24,7 +35,9 @@ from vetting.errors import DESK_BROKEN, DESK_HUB_AWAY, DESK_METHOD, DESK_PAGE_UN
 __all__ = ["HEALTH", "PAGES", "WELL", "application"]
 
 _LOG = logging.getLogger(__name__)
-_MODULES = (signing_in, catalogue_pages, asking_pages, review_pages, site_pages, grant_pages, audit_pages)
+_MODULES = (
+    signing_in, catalogue_pages, asking_pages, review_pages, session_pages, site_pages, grant_pages, audit_pages,
+)  # fmt: skip
 PAGES = tuple(module.router for module in _MODULES)
 HEALTH = f"{PREFIX}healthz"
 """Where whoever runs the desk asks whether it answers; a database or a hub that is away is told on the pages."""
@@ -45,6 +58,10 @@ def application(desk: Desk) -> FastAPI:
         pages.include_router(router)
     app.include_router(pages, prefix=PREFIX.rstrip("/"))
     app.add_api_route(HEALTH, _health, response_class=PlainTextResponse)
+    api = api_application()
+    for name in ("desk", "by_address", "by_sign_in"):
+        setattr(api.state, name, getattr(app.state, name))
+    app.mount(PREFIX + PATH, api)
     for kind, tell in (
         (SignInNeeded, _to_sign_in), (Failure, _failed), (DatabaseUnavailable, _database_away), (HubAway, _hub_away),
         (TooLarge, _too_large), (HTTPException, _refused_by_the_router), (RequestValidationError, _no_such_page),
@@ -98,6 +115,8 @@ def _broken(request: Request) -> Response:
 
 def _refused_by_the_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for these"
+    if request.scope["path"].startswith(PREFIX + PATH):  # a line break in it does not get as far as the API
+        return refused_by_the_router(request, error)
     if error.status_code == _METHOD_NOT_ALLOWED:
         return _failed(request, Failure(DESK_METHOD))
     return _failed(request, Failure(DESK_PAGE_UNKNOWN))

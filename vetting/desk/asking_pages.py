@@ -22,7 +22,7 @@ from vetting.errors import REQUEST_OPEN_ALREADY
 from vetting.requests import Request
 from vetting.transitions import OPEN, Event, State
 
-__all__ = ["router"]
+__all__ = ["Person", "router"]
 
 _SEE_OTHER = 303
 _SEND = "send"

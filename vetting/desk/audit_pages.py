@@ -20,9 +20,10 @@ from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
 from vetting.desk.wishes import read_end
 
-__all__ = ["router"]
+__all__ = ["MOST_SEQ", "router"]
 
 _PAGE = 100
+MOST_SEQ = 2**63 - 1
 _PERSON = "person:"
 
 router = APIRouter()
@@ -50,7 +51,7 @@ def audit(
     except Failure as problem:
         wanted, failure = Wanted(), problem
     with desk.database.read() as connection:
-        found = entries(connection, wanted, limit=_PAGE + 1, before=max(0, before) or None)
+        found = entries(connection, wanted, limit=_PAGE + 1, before=min(max(0, before), MOST_SEQ) or None)
     return render(
         request, visitor, "audit.html", failure=failure, typed=typed, acts=sorted(one.value for one in Act),
         rows=_shown(desk, found[:_PAGE]), before=found[_PAGE - 1].seq if len(found) > _PAGE else 0,

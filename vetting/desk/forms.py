@@ -46,6 +46,8 @@ async def read_form(request: Request) -> Form:
         fields = parse_qs(content, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError as error:  # UnicodeDecodeError is one
         raise Failure(REQUEST_UNFIT) from error
+    if any("\0" in value for values in fields.values() for value in values):
+        raise Failure(REQUEST_UNFIT)
     form: Form = Form(fields)
     request.state.form = form
     return form

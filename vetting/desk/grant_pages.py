@@ -29,7 +29,7 @@ from vetting.desk.visitors import Visitor
 from vetting.desk.wishes import day_of, hours_of, read_end, read_hours
 from vetting.errors import DESK_PAGE_UNKNOWN, GRANT_MOVED_ON, NOTHING_GIVEN, OWN_ACCOUNT, WORDS_NEEDED
 
-__all__ = ["router"]
+__all__ = ["Operator", "router"]
 
 _SEE_OTHER = 303
 _QUARTER = timedelta(days=90)

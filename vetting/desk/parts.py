@@ -13,6 +13,7 @@ from federation.errors import Failure
 from federation.settings import Environment, FederationSection, Flavour, Site
 from quota.ledger import Ledger
 from quota.settings import DefaultGrant
+from vetting.desk.running import SupportSessions
 from vetting.requests import Requests
 from vetting.settings import RoleRules, Tier
 
@@ -119,6 +120,7 @@ class Desk:
     database: Database
     requests: Requests
     ledger: Ledger
+    sessions: SupportSessions
     sign_in: SignIn
     clock: Clock
     key: bytes = field(repr=False)

@@ -57,18 +57,20 @@ class Queue:
     next_offset: int | None
 
 
-def queue_of(desk: Desk, visitor: Visitor, *, state: State | None, kind: Kind | None, offset: int) -> Queue:
+def queue_of(
+    desk: Desk, visitor: Visitor, *, state: State | None, kind: Kind | None, offset: int, limit: int = PAGE
+) -> Queue:
     """A page of the requests in a state, or of all that wait; those first that are due first."""
     states = (state,) if state is not None else WAITING
-    found = desk.requests.found(states=states, kind=kind, limit=PAGE + 1, offset=offset)
-    shown = found[:PAGE]
+    found = desk.requests.found(states=states, kind=kind, limit=limit + 1, offset=offset)
+    shown = found[:limit]
     people = _people(desk, shown)
     counted = desk.requests.counted()
     return Queue(
         rows=[_row(desk, visitor, request, people) for request in shown],
         counted=counted,
         waiting=sum(counted.get(one, 0) for one in WAITING),
-        next_offset=offset + PAGE if len(found) > PAGE else None,
+        next_offset=offset + limit if len(found) > limit else None,
     )
 
 

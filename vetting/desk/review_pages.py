@@ -17,9 +17,10 @@ from vetting.desk.parts import PREFIX, Desk
 from vetting.desk.queue import WAITING, queue_of
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
+from vetting.requests import Request
 from vetting.transitions import Event, State
 
-__all__ = ["router"]
+__all__ = ["Reader", "ReviewEvent", "Reviewer", "decide_about", "router"]
 
 _SEE_OTHER = 303
 _MOST_OFFSET = 1_000_000
@@ -74,13 +75,23 @@ def decide(
     """Let something happen to it. Who decides about a request that nobody has takes it first."""
     before = desk.requests.get(request_id, visitor.actor)
     try:
-        given = read_given(before, Event(event.value), sent)
-        if event in _NEED_A_CLAIM and before.state is State.SUBMITTED:
-            desk.requests.act(request_id, Event.CLAIM, visitor.actor, Given(no_conflict=given.no_conflict))
-        desk.requests.act(request_id, Event(event.value), visitor.actor, given)
+        decide_about(desk, visitor, before, event, read_given(before, Event(event.value), sent))
     except Failure as failure:
         return _one(request, desk, visitor, request_id, failure=failure, form=typed_decision(sent))
     return RedirectResponse(f"{PREFIX}review/{request_id}", _SEE_OTHER)
+
+
+def decide_about(desk: Desk, visitor: Visitor, before: Request, event: ReviewEvent, given: Given) -> None:
+    """Let something happen to a request; one that nobody has is taken first, where that is needed.
+
+    Raises
+    ------
+    Failure
+        If it may not be.
+    """
+    if event in _NEED_A_CLAIM and before.state is State.SUBMITTED:
+        desk.requests.act(before.id, Event.CLAIM, visitor.actor, Given(no_conflict=given.no_conflict))
+    desk.requests.act(before.id, Event(event.value), visitor.actor, given)
 
 
 def _one(

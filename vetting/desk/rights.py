@@ -18,6 +18,7 @@ class Right(StrEnum):
     OWN = "own"  # what is one's own: see it, ask, answer, withdraw
     SEE_REQUESTS = "see-requests"  # those of others, with what the provider said of them
     DECIDE = "decide"  # about requests of others
+    SUPPORT = "support"  # see sessions of others, and stop somebody now
     ANSWER_FOR_SITE = "answer-for-site"  # accept and refuse accounts at one's own site
     OPERATE = "operate"  # grants of everybody, and the audit trail
 
@@ -26,6 +27,7 @@ _TABLE: Mapping[Right, Callable[[Roles, str | None], bool]] = {
     Right.OWN: lambda _roles, _site: True,
     Right.SEE_REQUESTS: lambda roles, _site: roles.reviewer or roles.operator,
     Right.DECIDE: lambda roles, _site: roles.reviewer,
+    Right.SUPPORT: lambda roles, _site: roles.reviewer or roles.operator,
     Right.ANSWER_FOR_SITE: lambda roles, site: (
         site in roles.site_operator if site is not None else bool(roles.site_operator)
     ),

@@ -15,9 +15,9 @@ from vetting.desk.rights import Right
 from vetting.desk.sites import site_view, sites_in_short
 from vetting.desk.visitors import Visitor
 from vetting.errors import DESK_PAGE_UNKNOWN, MAPPING_MOVED_ON, WORDS_NEEDED
-from vetting.mappings import Event, MappingError, change
+from vetting.mappings import Event, MappingError, SiteMapping, change
 
-__all__ = ["router"]
+__all__ = ["MappingEvent", "SiteOperator", "answer_for", "router"]
 
 _SEE_OTHER = 303
 _MOST_CHARACTERS = 2000
@@ -52,20 +52,33 @@ def answer(
     event: MappingEvent,
 ) -> Response:  # fmt: skip
     """Accept, refuse or end a person's account there. A no has a reason, which the person reads."""
-    reason = sent.text("reason")[:_MOST_CHARACTERS]
     try:
-        if event is not MappingEvent.ACCEPT and not reason:
-            raise Failure(WORDS_NEEDED)
-        with desk.database.write() as connection:
-            change(
-                connection, person_id=person_id, site=site, event=Event(event.value), by=visitor.actor.name,
-                reason=reason, now=desk.clock(),
-            )  # fmt: skip
-    except MappingError:
-        return _one(request, desk, visitor, site, failure=Failure(MAPPING_MOVED_ON))
+        answer_for(desk, visitor, site, person_id, event, sent.text("reason")[:_MOST_CHARACTERS])
     except Failure as failure:
         return _one(request, desk, visitor, site, failure=failure)
     return RedirectResponse(f"{PREFIX}sites/{site}", _SEE_OTHER)
+
+
+def answer_for(
+    desk: Desk, visitor: Visitor, site: str, person_id: str, event: MappingEvent, reason: str
+) -> SiteMapping:
+    """Write down what a site answers about a person, and why.
+
+    Raises
+    ------
+    Failure
+        If a no has no reason, or somebody answered before; nothing was changed.
+    """
+    if event is not MappingEvent.ACCEPT and not reason:
+        raise Failure(WORDS_NEEDED)
+    try:
+        with desk.database.write() as connection:
+            return change(
+                connection, person_id=person_id, site=site, event=Event(event.value), by=visitor.actor.name,
+                reason=reason, now=desk.clock(),
+            )  # fmt: skip
+    except MappingError as error:
+        raise Failure(MAPPING_MOVED_ON) from error
 
 
 def _one(request: HttpRequest, desk: Desk, visitor: Visitor, site: str, *, failure: Failure | None = None) -> Response:

@@ -7,12 +7,12 @@ from vetting.desk.rights import Right, may
 from vetting.roles import Roles
 
 TABLE = """
-                own  see-requests  decide  answer-for-site  operate
-user            yes  -             -       -                -
-reviewer        yes  yes           yes     -                -
-trainer         yes  -             -       -                -
-site operator   yes  -             -       yes              -
-operator        yes  yes           -       -                yes
+                own  see-requests  decide  support  answer-for-site  operate
+user            yes  -             -       -        -                -
+reviewer        yes  yes           yes     yes      -                -
+trainer         yes  -             -       -        -                -
+site operator   yes  -             -       -        yes              -
+operator        yes  yes           -       yes      -                yes
 """
 HEAD, *LINES = TABLE.strip("\n").splitlines()
 RIGHTS = HEAD.split()
