@@ -29,7 +29,7 @@ HOUSES = (federation, quota, vetting, spawners, hub_config)
 NOT_IMPORTED = ("hub_config.jupyterhub_config", "spawners.launcher", "federation.migrations.env")
 OF_ENVIRONMENTS = "spawners.lab.nbfed_lab"
 """Runs in notebook environments, beside packages that the hub does not have."""
-STATUSES = {400, 403, 404, 405, 409, 413, 429, 500, 502, 503, 504}
+STATUSES = {400, 401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503, 504}
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
 

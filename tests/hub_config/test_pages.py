@@ -183,7 +183,7 @@ def test_a_session_that_was_lost_may_be_started_anew(language: str) -> None:
 
 ADVISED = {
     EndReason.WALLTIME, EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST, EndReason.MEMORY,
-    EndReason.EVICTED,
+    EndReason.EVICTED, EndReason.SUSPENDED,
 }  # fmt: skip
 EXPLAINED = set(EndReason) - ADVISED
 
