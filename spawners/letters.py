@@ -7,10 +7,10 @@ from typing import Any
 from federation.i18n import decimal, gettext, moment
 from federation.letters import Letter, LetterKind
 from quota.amounts import to_unit_hours
-from spawners.announcer import QUOTA_SPENT, SESSION_STOPS
+from spawners.announcer import QUOTA_SPENT, SESSION_READY, SESSION_STOPS
 from spawners.tables import EndReason
 
-__all__ = ["QUOTA_LETTER", "STOP_LETTER"]
+__all__ = ["QUOTA_LETTER", "READY_LETTER", "STOP_LETTER"]
 
 _WHOLLY = 100
 
@@ -52,6 +52,20 @@ def _stop_letter(figures: Mapping[str, Any]) -> Letter:
     )
 
 
+def _ready_letter(figures: Mapping[str, Any]) -> Letter:
+    return Letter(
+        subject=gettext(_("Your session runs")),
+        paragraphs=(
+            gettext(_("The session that waited at {site} runs now; its time counts from its start.")).format(
+                site=figures["site"]
+            ),
+            gettext(_("Stop it when you do not need it any more. Reference: {reference}")).format(
+                reference=figures["reference"]
+            ),
+        ),
+    )
+
+
 def _hours(milli_unit_seconds: int) -> str:
     return decimal(float(to_unit_hours(milli_unit_seconds)), 1)
 
@@ -67,3 +81,4 @@ QUOTA_LETTER = LetterKind(
 STOP_LETTER = LetterKind(
     SESSION_STOPS, _stop_letter, {"reason": "quota", "at": "2026-12-01T14:30:00+00:00", "reference": "ABCD2345"}
 )
+READY_LETTER = LetterKind(SESSION_READY, _ready_letter, {"server": "", "site": "hpc", "reference": "ABCD2345"})
