@@ -10,7 +10,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy import text
 
-import vetting.letters  # noqa: F401 - both register what mails say
+import spawners.letters  # noqa: F401 - both register what mails say
+import vetting.letters  # noqa: F401
 from federation import terms
 from federation.clock import Clock
 from federation.database import Database

@@ -1,5 +1,5 @@
 """Puts into the outbox what people are to be told while they are away: that their quota is nearly or wholly spent, that
-a session will be stopped because its lease will not be renewed, and that one runs which waited long in a queue.
+a session will be stopped because its lease will not be renewed, and, if they asked for it, that one runs which waited.
 
 Each is one event: it is announced once, however many workers look, and however often. What is to come within a session
 that somebody uses is told there, and on the home page; an idle stop only there.
@@ -34,8 +34,6 @@ SESSION_READY = "session-ready"
 _log = logging.getLogger("nbfed.worker")
 _LOOK_BACK = timedelta(hours=1)
 """A session that ended since then may have spent the quota."""
-_LONG_WAIT = timedelta(minutes=5)
-"""Who starts a session looks at the page for about so long."""
 
 
 class Announcer:
@@ -90,18 +88,10 @@ class Announcer:
         self._announce(f"{QUOTA_SPENT}:{percent}:{person}:{grants}", QUOTA_SPENT, person, now, figures)
 
     def _announce_ready(self, session: Session, now: datetime) -> None:
-        """To who went away while it waited in a queue."""
-        if session.ready_at is None or session.submitted_at is None:
+        """To who asked for it on the page that waits."""
+        if not session.tell_when_ready or session.ready_at is None or session.end_reason is not None:
             return
-        waited = session.ready_at - session.submitted_at
-        if waited < _LONG_WAIT or session.end_reason is not None:
-            return
-        figures = {
-            "server": session.server.name,
-            "site": session.site,
-            "waited_seconds": int(waited.total_seconds()),
-            "reference": reference(session.attempt),
-        }
+        figures = {"server": session.server.name, "site": session.site, "reference": reference(session.attempt)}
         self._announce(f"{SESSION_READY}:{session.attempt}", SESSION_READY, session.person_id, now, figures)
 
     def _announce_stop(self, session: Session, now: datetime) -> None:

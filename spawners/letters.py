@@ -8,12 +8,12 @@ from federation.i18n import decimal, gettext, moment
 from federation.letters import Letter, LetterKind
 from federation.settings import in_language
 from quota.amounts import to_unit_hours
-from spawners.announcer import QUOTA_SPENT, SESSION_STOPS
+from spawners.announcer import QUOTA_SPENT, SESSION_READY, SESSION_STOPS
 from spawners.home_rounds import HOME_KEPT
 from spawners.homes import WhyKept
 from spawners.tables import EndReason
 
-__all__ = ["HOME_LETTER", "QUOTA_LETTER", "STOP_LETTER"]
+__all__ = ["HOME_LETTER", "QUOTA_LETTER", "READY_LETTER", "STOP_LETTER"]
 
 _WHOLLY = 100
 
@@ -68,6 +68,20 @@ def _stop_letter(figures: Mapping[str, Any]) -> Letter:
     )
 
 
+def _ready_letter(figures: Mapping[str, Any]) -> Letter:
+    return Letter(
+        subject=gettext(_("Your session runs")),
+        paragraphs=(
+            gettext(_("The session that waited at {site} runs now; its time counts from its start.")).format(
+                site=figures["site"]
+            ),
+            gettext(_("Stop it when you do not need it any more. Reference: {reference}")).format(
+                reference=figures["reference"]
+            ),
+        ),
+    )
+
+
 def _hours(milli_unit_seconds: int) -> str:
     return decimal(float(to_unit_hours(milli_unit_seconds)), 1)
 
@@ -100,3 +114,4 @@ HOME_LETTER = LetterKind(
     _home_letter,
     {"site": "cloud", "title": "Community cloud", "why": "access", "until": "2027-03-01T00:00:00+00:00"},
 )
+READY_LETTER = LetterKind(SESSION_READY, _ready_letter, {"server": "", "site": "hpc", "reference": "ABCD2345"})

@@ -48,6 +48,8 @@ class Session:
     why_there
         The other places that the wish allowed, in the order in which they were looked at, each with the code and the
         figures of why not.
+    tell_when_ready
+        Whether the person wants a mail when it runs.
     """
 
     attempt: str
@@ -75,6 +77,7 @@ class Session:
     account: str | None = None
     backend_ref: str | None = None
     why_there: Sequence[Mapping[str, Any]] = ()
+    tell_when_ready: bool = False
 
 
 class Sight(NamedTuple):
@@ -256,6 +259,13 @@ class Sessions:
             ready_at=self._clock(),
         )
 
+    def tell_when_ready(self, server: Server, *, wanted: bool) -> bool:
+        """Note whether the person wants a mail when the open attempt of a server runs; False if there is none."""
+        session = self.open_of(server)
+        return session is not None and self._update(
+            session.attempt, SessionTable.ended_at.is_(None), tell_when_ready=wanted
+        )
+
     def seen(self, sights: Sequence[Sight]) -> None:
         """These run: kept so that they are charged even if nothing is left of them where they ran. One transaction."""
         if not sights:
@@ -345,4 +355,5 @@ def _session(row: Row[Any]) -> Session:
         account=row.account,
         backend_ref=row.backend_ref,
         why_there=tuple(row.why_there or ()),
+        tell_when_ready=row.tell_when_ready,
     )

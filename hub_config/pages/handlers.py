@@ -157,6 +157,18 @@ class KeepHandler(Page):
         self.redirect(url_path_join(self.hub.base_url, "home"))
 
 
+class TellHandler(Page):
+    """POST /hub/tell: whether one wants a mail when one of one's own sessions, which waits, runs."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        server, user = self.get_body_argument("server", ""), self.current_user
+        wanted = self.get_body_argument("wanted", "") == "yes"
+        if not await self.look(self.views.tell_when_ready, user.name, server, wanted):
+            raise web.HTTPError(404, gettext("You have no session with this name."))
+        self.redirect(url_path_join(self.hub.base_url, "spawn-pending", user.escaped_name, url_escape_path(server)))
+
+
 class StopServerAPIHandler(UserServerAPIHandler):  # type: ignore[misc]  # jupyterhub has no types
     """JupyterHub's REST handler, except that a DELETE is a reason, and is written down before it is carried out."""
 
@@ -236,6 +248,7 @@ def handlers() -> list[tuple[Any, ...]]:
         (r"/start", StartHandler),
         (r"/stop", StopHandler),
         (r"/keep", KeepHandler),
+        (r"/tell", TellHandler),
         (r"/session-status", StatusHandler),
         (r"/why", WhyHandler),
         (r"/nbfed/hub\.css", StyleHandler),

@@ -13,7 +13,7 @@ from typing import Any
 from federation.database import DatabaseUnavailable
 from federation.ids import reference
 from federation.persons import Person
-from federation.settings import in_language
+from federation.settings import BatchSite, in_language
 from hub_config.pages.endings import advice_text, notice_text, reason_text
 from hub_config.pages.form_view import StartForm, start_form
 from hub_config.pages.session_view import hours
@@ -229,11 +229,19 @@ class Views:
             return {}
         if session is None:
             return {}
-        sites = house.settings.yaml.sites
+        yaml = house.settings.yaml
+        sites = yaml.sites
         return {
+            "may_be_told": yaml.mail is not None and isinstance(sites.get(session.site), BatchSite),
+            "is_told": session.tell_when_ready,
             "site": self._site(session.site),
             "why_not_elsewhere": why_not_elsewhere(session.why_there, sites) if self._was_free(session) else [],
         }
+
+    def tell_when_ready(self, user_name: str, server: str, wanted: bool) -> bool:
+        """Note whether the person wants a mail when a session that waits runs; False if none waits."""
+        key = Server(self._house.settings.yaml.federation.hub, user_name, server)
+        return self._house.sessions.tell_when_ready(key, wanted=wanted)
 
     @staticmethod
     def _was_free(session: Session) -> bool:

@@ -17,8 +17,10 @@ from federation.mail import MailAway, MailSender, Server
 from federation.outbox import OutboxTable, announce
 from federation.persons import Facts, remember
 from federation.terms import accept
+from spawners.announcer import QUOTA_SPENT, SESSION_READY, SESSION_STOPS
 from tests.support.books import Crash, CrashingDatabase, MovableClock
 from tests.support.mail import Mailbox, running_mailbox
+from vetting.stopping import STOPPED
 from vetting.transitions import TABLE
 
 FRAME = Frame(federation="Notebooks", base_url="https://hub.example.org/", contact="help@example.org")
@@ -283,6 +285,7 @@ def test_every_letter_is_whole_in_every_language(kind: LetterKind, language: str
 
 def test_every_event_that_is_mailed_has_its_letter() -> None:
     kinds = {kind for row in TABLE for kind in (row.mail, row.mail_reviewer) if kind}
+    kinds |= {QUOTA_SPENT, SESSION_READY, SESSION_STOPS, STOPPED}
     assert kinds <= {kind.kind for kind in letter_kinds()}
 
 

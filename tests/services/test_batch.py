@@ -14,14 +14,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from bs4 import BeautifulSoup
 
 from federation.persons import find_by_user_name
+from spawners.announcer import Announcer
 from spawners.sessions import Server, Session
 from spawners.tables import EndReason, SessionState
 from tests.services.test_session import lines_of, wait_for
 from tests.support.batch_system import BatchSystem, serving
+from tests.support.mail import running_mailbox
 from tests.support.person import Person
-from tests.support.service import Service, running_service
+from tests.support.service import Service, free_ports, running_service
 from tests.support.sites import certify
 from vetting import mappings
 from vetting.mappings import Event
@@ -49,6 +52,7 @@ def hpc() -> Iterator[tuple[Service, BatchSystem]]:
             sites={"hpc": HPC, "hpc2": HPC | {"title": "HPC Pampa"}},
             environments={"minimal": minimal},
             gateway={"with_up": False},
+            mail={"smtp": f"smtp://127.0.0.1:{free_ports(1)[0]}", "sender": "notebooks@example.org"},
         ) as service,
         serving(socket=service.state.gateway_socket, home=Path(home)) as system,
     ):
@@ -147,6 +151,31 @@ def test_a_session_waits_runs_and_costs_what_the_scheduler_says(hpc: tuple[Servi
     assert system.forwards.get(attempt) is None
     assert service.house.sessions.get(attempt).end_reason is EndReason.STOPPED
     assert service.nbfed("ledger", "verify").returncode == 0
+
+
+def test_who_wants_it_gets_a_mail_when_the_session_runs(hpc: tuple[Service, BatchSystem], ana: Person) -> None:
+    service, system = hpc
+    system.held = True
+    start(ana)
+    attempt = attempt_of(service, ana)
+    wait_for(lambda: "queue" in ana.status().get("text", ""))
+    waits = ana.client.get(f"{service.base_url}hub/spawn-pending/{ana.user_name}")
+    for button, wanted in (("Tell me by mail when it runs", True), ("Do not tell me", False), ("Tell me by", True)):
+        page = BeautifulSoup(waits.text, "html.parser")
+        form = page.select_one("#tell-form")
+        assert form is not None, (waits.url, page.get_text())
+        assert button in form.get_text()
+        waits = ana.submit(page, "#tell-form")
+        assert service.house.sessions.get(attempt).tell_when_ready is wanted
+    system.release()
+    ana.wait_until_ready()
+    house = service.house
+    Announcer(
+        hub="hub", database=house.database, sessions=house.sessions, outlooks=house.outlooks, clock=house.clock
+    ).run_once()
+    with running_mailbox(port=int(service.settings.yaml.mail.smtp.rpartition(":")[2])) as mailbox:
+        wait_for(lambda: "Your session runs" in [str(message["Subject"]) for message in mailbox.messages], 60)
+    ana.stop()
 
 
 def test_a_job_that_waits_is_cancelled_when_its_person_is_stopped(

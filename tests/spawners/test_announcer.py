@@ -16,6 +16,7 @@ from quota.tables import OwnerKind
 from spawners.announcer import Announcer
 from spawners.outlook import StopRules
 from spawners.outlooks import Outlooks
+from spawners.tables import EndReason
 from tests.support.fakes import COMMUNITY, HUB, LEASE, Installation
 
 MINUTE = timedelta(minutes=1)
@@ -88,20 +89,30 @@ def test_a_lease_that_will_not_be_renewed_is_announced_once_a_quarter_of_an_hour
     assert announced(house) == [("session-stops", "access")]
 
 
-@pytest.mark.parametrize(("waited", "told"), [(5 * MINUTE - timedelta(seconds=1), False), (5 * MINUTE, True)])
-def test_a_session_that_waited_long_in_a_queue_is_announced_once_when_it_runs(
-    house: Installation, waited: timedelta, told: bool
-) -> None:
+@pytest.mark.parametrize("wanted", [pytest.param(True, id="asked-for"), pytest.param(False, id="not")])
+def test_that_a_session_runs_is_announced_once_if_its_person_asked_for_it(house: Installation, wanted: bool) -> None:
     session = house.submit(house.member())
+    assert house.sessions.tell_when_ready(session.server, wanted=True)
+    assert house.sessions.tell_when_ready(session.server, wanted=wanted)  # or changed their mind
     announcer(house).run_once()
-    house.clock.move(waited)
+    assert announced(house) == []
     house.backend.runs(session.attempt)
     house.sessions.located(session.attempt, host="127.0.0.1", port=4321, started_at=house.clock())
     house.sessions.answered(session.attempt)
     for _ in range(3):
         announcer(house).run_once()
-    figures = {"server": "", "site": "here", "waited_seconds": 300, "reference": reference(session.attempt)}
-    assert announced(house) == ([("session-ready", figures)] if told else [])
+    figures = {"server": "", "site": "here", "reference": reference(session.attempt)}
+    assert announced(house) == ([("session-ready", figures)] if wanted else [])
+
+
+def test_of_a_session_that_is_over_nobody_wants_to_be_told(house: Installation) -> None:
+    session = house.run(house.member())
+    house.sessions.tell_when_ready(session.server, wanted=True)
+    house.sessions.ending(session.attempt, EndReason.STOPPED)
+    announcer(house).run_once()
+    assert announced(house) == []
+    house.sessions.ended(session.attempt, started_at=None, ended_at=house.clock())
+    assert not house.sessions.tell_when_ready(session.server, wanted=True)
 
 
 def test_an_idle_stop_is_told_in_the_session_and_not_here(house: Installation) -> None:

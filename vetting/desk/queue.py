@@ -57,9 +57,7 @@ class Queue:
     next_offset: int | None
 
 
-def queue_of(
-    desk: Desk, visitor: Visitor, *, state: State | None, kind: Kind | None, offset: int, limit: int = PAGE
-) -> Queue:
+def queue_of(desk: Desk, visitor: Visitor, *, state: State | None, kind: Kind | None, offset: int, limit: int) -> Queue:
     """A page of the requests in a state, or of all that wait; those first that are due first."""
     states = (state,) if state is not None else WAITING
     found = desk.requests.found(states=states, kind=kind, limit=limit + 1, offset=offset)

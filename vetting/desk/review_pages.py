@@ -14,7 +14,7 @@ from vetting.desk.dossier import dossier_of
 from vetting.desk.gate import SentForm, TheDesk, open_to
 from vetting.desk.pages import render
 from vetting.desk.parts import PREFIX, Desk
-from vetting.desk.queue import WAITING, queue_of
+from vetting.desk.queue import PAGE, WAITING, queue_of
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
 from vetting.requests import Request
@@ -54,7 +54,7 @@ def queue(
     chosen_state = next((one for one in State if one.value == state), None)
     chosen_kind = next((one for one in Kind if one.value == kind), None)
     found = queue_of(
-        desk, visitor, state=chosen_state, kind=chosen_kind, offset=min(max(0, offset), _MOST_OFFSET)
+        desk, visitor, state=chosen_state, kind=chosen_kind, offset=min(max(0, offset), _MOST_OFFSET), limit=PAGE,
     )  # fmt: skip
     return render(
         request, visitor, "queue.html", queue=found, state=chosen_state, kind=chosen_kind, states=State, kinds=Kind,

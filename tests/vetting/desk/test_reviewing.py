@@ -72,7 +72,7 @@ def test_the_queue_is_filtered(pages: DeskPages) -> None:
 
 
 def test_a_long_queue_comes_page_by_page(pages: DeskPages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vetting.desk.queue.PAGE", 2)
+    monkeypatch.setattr("vetting.desk.review_pages.PAGE", 2)
     all_of_them = []
     for name in ("ana", "ben", "cleo"):
         all_of_them.append(pages.store.submitted(name).id)
