@@ -682,7 +682,9 @@ def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
         "expanded_scopes": set(), "xsrf": "x", "xsrf_token": "the-xsrf-token",
         "notices": lambda _user: Notices(), "start_form": lambda _user: FORM,
         "last_session": lambda _user, _server: ENDED_SESSION,
-        "place_of": lambda _user, _server: {"site": "HPC Andes", "why_not_elsewhere": ["Here is full."]},
+        "place_of": lambda _user, _server: {
+            "site": "HPC Andes", "why_not_elsewhere": ["Here is full."], "may_be_told": True, "is_told": False,
+        },
     }  # fmt: skip
     return made
 
@@ -750,6 +752,7 @@ def test_a_session_that_waits_says_why_until_when_and_why_not_elsewhere(template
     assert [time["datetime"] for time in detail.select("time")] == [NOW.isoformat()]
     assert [text.get_text() for text in page.select(".nb-why-not")] == ["Here is full."]
     assert "Place: HPC Andes" in page.get_text()
+    assert [button.get_text() for button in page.select("#tell-form button")] == ["Tell me by mail when it runs"]
 
 
 def test_what_was_asked_of_a_batch_system_is_still_there_when_the_form_comes_back(templates: Environment) -> None:
