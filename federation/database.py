@@ -18,6 +18,7 @@ from sqlalchemy import Connection, DateTime, Dialect, TypeDecorator
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase
 
+from federation import prepared
 from federation.clock import as_utc
 from federation.engines import engines, outage
 
@@ -87,7 +88,7 @@ class Database:
             If the database cannot be reached, or a lock cannot be had in time. If it went away during the commit, nobody
             knows whether that was done: call again with the same key.
         """
-        with self._one_at_a_time(), _outages(), self._writer.begin() as connection:
+        with self._one_at_a_time(), _outages(), self._writer.begin() as connection, prepared.kept(connection):
             yield connection
 
     @contextmanager
@@ -105,10 +106,12 @@ class Database:
             with _outages():
                 yield outer
             return
-        with _outages(), self._reader.connect() as connection:
+        # Ended by a commit: at a rollback psycopg has the server throw away what it has prepared.
+        with _outages(), self._reader.begin() as connection:
             self._view.connection = connection
             try:
-                yield connection
+                with prepared.kept(connection):
+                    yield connection
             finally:
                 self._view.connection = None
 

@@ -160,6 +160,7 @@ _OUTAGE_CLASSES = frozenset({"58", "F0", "XX"})  # system, configuration file, i
 _OUTAGE_STATES = frozenset({
     "25006",  # a standby: it only reads
     "25P03",  # ended by idle_in_transaction_session_timeout
+    "26000",  # psycopg had it throw away a prepared statement within a transaction: the next one prepares it again
     "42501",  # this role may not
     "42P01", "42703",  # no such table or column: SQLite calls that operational, too
 })  # fmt: skip

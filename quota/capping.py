@@ -12,15 +12,18 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select, text
+from sqlalchemy import Connection, Dialect, bindparam, func, select, text
 
+from federation.prepared import Call, Prepared, run
 from quota.reasons import Reason
 from quota.tables import IS_OPEN, AccountTable, HoldTable
 
-__all__ = ["GAUGES", "Cap", "Gauges", "Scope", "exceeded", "pass_gates"]
+__all__ = ["GAUGES", "Cap", "Gauges", "Scope", "count", "exceeded", "full", "pass_gates"]
 
 GAUGES = ("sessions", "cpu", "memory_mib", "gpu")
-_GATES = text("SELECT pg_advisory_xact_lock(gate) FROM (SELECT unnest(CAST(:gates AS bigint[])) AS gate ORDER BY 1) g")
+_GATES = Prepared(
+    text("SELECT pg_advisory_xact_lock(gate) FROM (SELECT unnest(CAST(:gates AS bigint[])) AS gate ORDER BY 1) g")
+)
 
 
 class Scope(StrEnum):
@@ -56,19 +59,26 @@ class Cap:
     reason: Reason
 
 
-def pass_gates(connection: Connection, caps: Sequence[Cap]) -> None:
-    """Wait until nobody else counts for the same caps. Before any other lock of the transaction."""
-    if caps and connection.dialect.name == "postgresql":
-        connection.execute(_GATES, {"gates": sorted({_gate(cap) for cap in caps})})
+def pass_gates(dialect: Dialect, caps: Sequence[Cap]) -> list[Call]:
+    """What to run to wait until nobody else counts for the same caps. Before any other lock of the transaction."""
+    if caps and dialect.name == "postgresql":
+        return [_GATES(gates=sorted({_gate(cap) for cap in caps}))]
+    return []
 
 
-def exceeded(connection: Connection, caps: Sequence[Cap], gauges: Gauges) -> list[Reason]:
-    """The reasons of those caps that one more session of these gauges would exceed."""
-    wanted = [cap for cap in caps if getattr(gauges, cap.gauge)]
+def count(caps: Sequence[Cap], gauges: Gauges) -> list[Call]:
+    """What to run for `full`; nothing if none of them limits what one more session of these gauges occupies."""
+    wanted = _wanted(caps, gauges)
     if not wanted:
         return []
     query = _counting(tuple((cap.scope, cap.gauge) for cap in wanted))
-    used = connection.execute(query, {f"ref_{n}": cap.ref for n, cap in enumerate(wanted)}).one()
+    return [query(**{f"ref_{n}": cap.ref for n, cap in enumerate(wanted)})]
+
+
+def full(caps: Sequence[Cap], gauges: Gauges, counted: Sequence[Sequence[Any]]) -> list[Reason]:
+    """The reasons of those caps that one more session of these gauges would exceed, by what `count` found."""
+    wanted = _wanted(caps, gauges)
+    used = counted[0] if wanted else ()
     return [
         replace(cap.reason, used=int(now), limit=cap.limit, needed=getattr(gauges, cap.gauge))
         for cap, now in zip(wanted, used, strict=True)
@@ -76,10 +86,22 @@ def exceeded(connection: Connection, caps: Sequence[Cap], gauges: Gauges) -> lis
     ]
 
 
+def exceeded(connection: Connection, caps: Sequence[Cap], gauges: Gauges) -> list[Reason]:
+    """The same of one set of caps, in one step."""
+    counted = run(connection, count(caps, gauges))
+    return full(caps, gauges, counted[0] if counted else ())
+
+
+def _wanted(caps: Sequence[Cap], gauges: Gauges) -> list[Cap]:
+    return [cap for cap in caps if getattr(gauges, cap.gauge)]
+
+
 @cache
-def _counting(shapes: tuple[tuple[Scope, str], ...]) -> Select[Any]:
+def _counting(shapes: tuple[tuple[Scope, str], ...]) -> Prepared:
     """One row with a sum for each of (scope, gauge)."""
-    return select(*(_sum(scope, gauge, f"ref_{n}").label(f"sum_{n}") for n, (scope, gauge) in enumerate(shapes)))
+    return Prepared(
+        select(*(_sum(scope, gauge, f"ref_{n}").label(f"sum_{n}") for n, (scope, gauge) in enumerate(shapes)))
+    )
 
 
 def _sum(scope: Scope, gauge: str, ref: str) -> Any:

@@ -8,7 +8,7 @@ back. A grant that is over lets it lapse at once; the answer says so, and a new 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from federation.audit import Act, record
 from quota.answers import Corrected
@@ -36,7 +36,7 @@ _PAID = (
 
 
 def correct(
-    connection: Connection, hold: Row[Any], *, amount: int, key: str, now: datetime, actor: str, reason: str
+    connection: Connection, hold: Any, *, amount: int, key: str, now: datetime, actor: str, reason: str
 ) -> Corrected:
     """See `quota.ledger.Ledger.correct`. `hold` is the hold's row, locked."""
     if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < abs(amount) <= _MOST:
@@ -105,7 +105,7 @@ def _is_of_another(connection: Connection, hold: str, key: str) -> bool:
     return entry is not None and entry.hold_id != hold
 
 
-def _made(connection: Connection, hold: Row[Any], key: str) -> Corrected | None:
+def _made(connection: Connection, hold: Any, key: str) -> Corrected | None:
     """The correction of a hold that was made with this key, if there is one."""
     rows = connection.execute(
         select(EntryTable.seq, EntryTable.amount, EntryTable.grant_id, EntryTable.at).where(

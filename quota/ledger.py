@@ -10,27 +10,30 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from federation.clock import Clock, as_utc, system_clock
-from federation.database import Database
+from federation.database import Database, Moment
+from federation.prepared import Prepared, run
 from quota import correcting, granting
 from quota.amounts import run_seconds, whole_seconds
 from quota.answers import Admitted, Corrected, Denied, NotRenewed, Payer, Place, Renewed, Settlement
 from quota.capping import Cap, Gauges
 from quota.granting import Terms
 from quota.owners import Owner
-from quota.reserving import Refused, reserve
-from quota.shelf import open_page
+from quota.page import Page
+from quota.reserving import Decided, Refused, decide
+from quota.shelf import of_hold, pages
 from quota.tables import IS_OPEN, OPEN_STATES, EntryKind, HoldState, HoldTable
+from quota.writing import put_back
 
 __all__ = ["HoldUnknown", "Ledger"]
 
 _T = TypeVar("_T")
 _OPEN = tuple(state.value for state in OPEN_STATES)
 
-_HOLD_TO_CHANGE: Any = (  # its rows are read by name: their types in order would tie readers to it
+_HOLD_TO_CHANGE = Prepared(
     select(
         HoldTable.id, HoldTable.account_id, HoldTable.state, HoldTable.amount, HoldTable.weight_milli,
         HoldTable.lease_until, HoldTable.queue_seconds, HoldTable.charged, HoldTable.started_at, HoldTable.ended_at,
@@ -39,30 +42,26 @@ _HOLD_TO_CHANGE: Any = (  # its rows are read by name: their types in order woul
     .with_for_update()
 )  # fmt: skip
 _DUE = select(HoldTable.id).where(HoldTable.state == HoldState.HELD.value, HoldTable.lease_until <= bindparam("now"))
-_CLOSE = (
-    update(HoldTable)
-    .where(HoldTable.id == bindparam("hold"))
-    .values(
-        state=bindparam("new_state"),
-        charged=bindparam("new_charged"),
-        source=bindparam("new_source"),
-        started_at=bindparam("new_started_at"),
-        ended_at=bindparam("new_ended_at"),
-        earlier_seconds=bindparam("new_earlier_seconds"),
-    )
+
+
+def _changing(*columns: str, **values: Any) -> Prepared:
+    """A hold gets new values, each as the parameter `new_...`."""
+    values |= {name: bindparam(f"new_{name}", type_=HoldTable.__table__.c[name].type) for name in columns}
+    return Prepared(update(HoldTable).where(HoldTable.id == bindparam("hold")).values(values))
+
+
+_START = _changing(
+    "started_at",
+    state=HoldState.RUNNING.value,
+    backend_ref=func.coalesce(bindparam("new_backend_ref"), HoldTable.backend_ref),
+    lease_until=func.coalesce(bindparam("new_lease_until", type_=Moment), HoldTable.lease_until),
 )
+_RENEW = _changing("lease_until", "amount")
+_CLOSE = _changing("state", "charged", "source", "started_at", "ended_at", "earlier_seconds")
 
 
 class HoldUnknown(LookupError):
     """There is no hold with this id."""
-
-
-class _Looked(Exception):
-    """Rolls the transaction back: it was only to be seen what would be answered."""
-
-    def __init__(self, answer: Admitted) -> None:
-        super().__init__(answer)
-        self.answer = answer
 
 
 class Ledger:
@@ -177,25 +176,20 @@ class Ledger:
             "shortest": shortest, "gauges": gauges, "caps": caps, "queue": queue,
         }  # fmt: skip
         try:
-            return self._written(lambda connection: self._reserve(connection, wish))
+            return self._written(lambda connection: self._decide(connection, wish).write(connection))
         except Refused as refused:
             return Denied(refused.reasons)
 
     def preview(self, **wish: Any) -> Admitted | Denied:
         """What `reserve` would answer now to the same arguments; nothing is kept of it."""
-
-        def look(connection: Connection) -> Admitted:
-            raise _Looked(self._reserve(connection, wish))
-
         try:
-            return self._written(look)
-        except _Looked as looked:
-            return looked.answer
+            with self._database.write() as connection:
+                return self._decide(connection, wish).answer
         except Refused as refused:
             return Denied(refused.reasons)
 
-    def _reserve(self, connection: Connection, wish: Mapping[str, Any]) -> Admitted:
-        return reserve(connection, now=self._clock(), actor=self._actor, **wish)
+    def _decide(self, connection: Connection, wish: Mapping[str, Any]) -> Decided:
+        return decide(connection, now=self._clock(), actor=self._actor, **wish)
 
     def started(self, hold: str, *, started_at: datetime, backend_ref: str | None = None) -> None:
         """The backend says that the session runs, since then. A lease that was to wait in a queue ends with the
@@ -203,15 +197,14 @@ class Ledger:
         """
         started_at = as_utc(started_at)
         with self._database.write() as connection:
-            row = connection.execute(_HOLD_TO_CHANGE, {"hold": hold}).one_or_none()
-            if row is None or row.state not in _OPEN:
+            (rows,) = run(connection, [_HOLD_TO_CHANGE(hold=hold)])
+            if not rows or rows[0].state not in _OPEN:
                 return
-            values: dict[str, Any] = {"state": HoldState.RUNNING.value, "started_at": started_at}
-            if backend_ref is not None:
-                values["backend_ref"] = backend_ref
-            if row.queue_seconds:
-                values["lease_until"] = started_at + timedelta(seconds=row.amount // row.weight_milli)
-            connection.execute(update(HoldTable).where(HoldTable.id == hold).values(values))
+            (row,) = rows
+            walltime = timedelta(seconds=row.amount // row.weight_milli)
+            lease_until = started_at + walltime if row.queue_seconds else None
+            new = {"new_started_at": started_at, "new_backend_ref": backend_ref, "new_lease_until": lease_until}
+            run(connection, [_START(hold=hold, **new)], commit=True)
 
     def unknown(self, hold: str) -> None:
         """The backend cannot be asked: nothing is refunded and nothing started on the same budget meanwhile."""
@@ -230,24 +223,21 @@ class Ledger:
         """
         until = as_utc(until)
         with self._database.write() as connection:
-            row = _existing(connection, hold)
+            row, page = self._locked(connection, hold)
             if row.state not in _OPEN:
                 return NotRenewed(row.lease_until, closed=True)
             wanted = whole_seconds(until - row.lease_until)
             if wanted == 0:
                 return Renewed(row.lease_until, short=False)
-            with open_page(connection, row.account_id, self._clock(), self._actor) as page:
-                seconds = min(wanted, max(0, page.available) // row.weight_milli)
-                if seconds == 0:
-                    return NotRenewed(row.lease_until, closed=False)
-                lease_until = row.lease_until + timedelta(seconds=seconds)
-                amount = seconds * row.weight_milli
-                connection.execute(
-                    update(HoldTable)
-                    .where(HoldTable.id == hold)
-                    .values(lease_until=lease_until, amount=row.amount + amount)
-                )
-                page.post(EntryKind.RENEW, amount, hold=hold)
+            seconds = min(wanted, max(0, page.available) // row.weight_milli)
+            if seconds == 0:
+                put_back(connection, page, commit=True)
+                return NotRenewed(row.lease_until, closed=False)
+            lease_until = row.lease_until + timedelta(seconds=seconds)
+            amount = seconds * row.weight_milli
+            page.post(EntryKind.RENEW, amount, hold=hold)
+            longer = _RENEW(hold=hold, new_lease_until=lease_until, new_amount=row.amount + amount)
+            put_back(connection, page, longer, commit=True)
             return Renewed(lease_until, short=seconds < wanted)
 
     def settle(
@@ -275,21 +265,19 @@ class Ledger:
         earlier = sum(run_seconds(start, end) for start, end in earlier_runs)
         seconds = earlier + run_seconds(started_at, ended_at)
         with self._database.write() as connection:
-            row = _existing(connection, hold)
+            row, page = self._locked(connection, hold)
             if row.state in (HoldState.SETTLED, HoldState.RELEASED):
                 return _settlement(row)
             amount = seconds * row.weight_milli
             set_aside = row.amount if row.state in _OPEN else 0
-            closed = _close(
-                connection, row, HoldState.SETTLED, charged=amount, started_at=as_utc(started_at),
+            # Below zero is what other sessions overran by: what was set aside for this one stays its own.
+            page.charge(amount, hold, cover=set_aside + max(0, page.available))
+            if set_aside:
+                page.post(EntryKind.RELEASE, -set_aside, hold=hold)
+            return _closed(
+                connection, page, row, HoldState.SETTLED, charged=amount, started_at=as_utc(started_at),
                 ended_at=as_utc(ended_at), source=source, earlier_seconds=earlier,
             )  # fmt: skip
-            with open_page(connection, row.account_id, self._clock(), self._actor) as page:
-                # Below zero is what other sessions overran by: what was set aside for this one stays its own.
-                page.charge(amount, hold, cover=set_aside + max(0, page.available))
-                if set_aside:
-                    page.post(EntryKind.RELEASE, -set_aside, hold=hold)
-            return closed
 
     def release(self, hold: str, *, reason: str) -> Settlement:
         """Close a hold whose session never ran: nothing is charged. The second caller gets the first answer.
@@ -312,17 +300,15 @@ class Ledger:
         """Close an open hold without a charge; with `due`, only if its lease ended by then and it never ran."""
         state = HoldState.RELEASED if due is None else HoldState.EXPIRED
         with self._database.write() as connection:
-            row = _existing(connection, hold)
+            row, page = self._locked(connection, hold)
             is_due = due is None or (row.state == HoldState.HELD and row.lease_until <= due)
             if row.state not in _OPEN or not is_due:
                 return _settlement(row)
-            closed = _close(
-                connection, row, state, charged=0, started_at=row.started_at, ended_at=row.ended_at, source=reason,
-                earlier_seconds=0,
+            page.post(EntryKind.RELEASE, -row.amount, hold=hold, reason=reason)
+            return _closed(
+                connection, page, row, state, charged=0, started_at=row.started_at, ended_at=row.ended_at,
+                source=reason, earlier_seconds=0,
             )  # fmt: skip
-            with open_page(connection, row.account_id, self._clock(), self._actor) as page:
-                page.post(EntryKind.RELEASE, -row.amount, hold=hold, reason=reason)
-            return closed
 
     # --- corrections ----------------------------------------------------------------------------------------
 
@@ -340,12 +326,20 @@ class Ledger:
         """
 
         def correct(connection: Connection) -> Corrected:
-            row = _existing(connection, hold)
+            (rows,) = run(connection, [_HOLD_TO_CHANGE(hold=hold)])
             return correcting.correct(
-                connection, row, amount=amount, key=key, now=self._clock(), actor=actor, reason=reason
+                connection, _existing(rows, hold), amount=amount, key=key, now=self._clock(), actor=actor, reason=reason
             )
 
         return self._written(correct)
+
+    def _locked(self, connection: Connection, hold: str) -> tuple[Any, Page]:
+        """A hold's row and the page of the account that pays for it, both locked."""
+        at = self._clock()
+        rows, balances, grants = run(connection, [_HOLD_TO_CHANGE(hold=hold), *of_hold(hold, at)])
+        row = _existing(rows, hold)
+        (page,) = pages(balances, grants, at, self._actor)
+        return row, page
 
     def _written(self, work: Callable[[Connection], _T]) -> _T:
         """One transaction; once more if somebody else made the same thing at the same moment."""
@@ -357,20 +351,18 @@ class Ledger:
                 return work(connection)
 
 
-def _existing(connection: Connection, hold: str) -> Row[Any]:
-    row = connection.execute(_HOLD_TO_CHANGE, {"hold": hold}).one_or_none()
-    if row is None:
+def _existing(rows: Sequence[Any], hold: str) -> Any:
+    if not rows:
         raise HoldUnknown(hold)
-    return row
+    return rows[0]
 
 
-def _close(connection: Connection, row: Row[Any], state: HoldState, **values: Any) -> Settlement:
-    # Before the balance is locked: others need not wait for it.
-    connection.execute(
-        _CLOSE, {"hold": row.id, "new_state": state.value, **{f"new_{name}": value for name, value in values.items()}}
-    )
+def _closed(connection: Connection, page: Page, row: Any, state: HoldState, **values: Any) -> Settlement:
+    """Close the hold, put the page back and commit."""
+    new = {f"new_{name}": value for name, value in values.items()}
+    put_back(connection, page, _CLOSE(hold=row.id, new_state=state.value, **new), commit=True)
     return Settlement(row.id, state, values["charged"], values["started_at"], values["ended_at"])
 
 
-def _settlement(row: Row[Any]) -> Settlement:
+def _settlement(row: Any) -> Settlement:
     return Settlement(row.id, HoldState(row.state), row.charged or 0, row.started_at, row.ended_at)

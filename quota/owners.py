@@ -6,6 +6,7 @@ from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from federation.persons import Person
+from federation.prepared import kept
 from quota.tables import AccountTable, BalanceTable, OwnerKind
 
 __all__ = ["UNIT", "Owner", "account_of", "make_account", "owner_of", "pool_owner"]
@@ -49,7 +50,7 @@ def make_account(connection: Connection, owner: Owner) -> int:
     if found is not None:
         return found
     try:
-        with connection.begin_nested():
+        with kept(connection), connection.begin_nested():
             connection.execute(insert(AccountTable).values(owner_kind=owner.kind.value, owner_ref=owner.ref, unit=UNIT))
             found = account_of(connection, owner)
             connection.execute(

@@ -1,47 +1,50 @@
 """A reservation within a transaction: who pays, for how long, and why not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, insert, select
 
+from federation.prepared import Call, Prepared, run
 from quota import rates
 from quota.amounts import whole_seconds
 from quota.answers import Admitted, Payer, Place
-from quota.capping import Cap, Gauges, exceeded, pass_gates
+from quota.capping import Cap, Gauges, count, full, pass_gates
 from quota.errors import SERVER_BUSY
 from quota.owners import Owner
 from quota.page import Page
 from quota.reasons import Reason
-from quota.shelf import pages_of
-from quota.tables import IS_OPEN, OPEN_STATES, EntryKind, HoldState, HoldTable
+from quota.shelf import of_owners, pages_by_owner
+from quota.tables import IS_OPEN, OPEN_STATES, EntryKind, HoldState, HoldTable, RateTable
 from quota.wanting import no_funds
 from quota.writing import put_back
 
-__all__ = ["Refused", "reserve"]
+__all__ = ["Decided", "Refused", "decide"]
 
 _OPEN = tuple(state.value for state in OPEN_STATES)
-_RATE = rates.IN_FORCE.subquery("rate")
-_IN_THE_WAY = or_(
-    HoldTable.id == bindparam("attempt"),
-    and_(
+_RATE = Prepared(rates.IN_FORCE.where(RateTable.flavour == bindparam("flavour")))
+_HOLD = select(
+    HoldTable.id, HoldTable.state, HoldTable.hub, HoldTable.user, HoldTable.server, HoldTable.site, HoldTable.flavour,
+    HoldTable.lease_until, HoldTable.weight_milli,
+)  # fmt: skip
+_OF_ATTEMPT = Prepared(_HOLD.where(HoldTable.id == bindparam("attempt")))
+_OPEN_AT = Prepared(  # for both with one OR, PostgreSQL would rather read all holds
+    _HOLD.where(
         HoldTable.hub == bindparam("hub"),
         HoldTable.user == bindparam("user"),
         HoldTable.server == bindparam("server"),
         IS_OPEN,
-    ),
-)
-_LOOK = (
-    select(
-        _RATE.c.version, _RATE.c.weight_milli.label("weight"), HoldTable.id, HoldTable.state, HoldTable.hub,
-        HoldTable.user, HoldTable.server, HoldTable.site, HoldTable.flavour, HoldTable.lease_until,
-        HoldTable.weight_milli,
     )
-    .outerjoin_from(_RATE, HoldTable, _IN_THE_WAY)
-    .where(_RATE.c.flavour == bindparam("flavour"))
+)
+_COLUMNS = (
+    "id", "account_id", "amount", "rate_version", "weight_milli", "flavour", "gauge_sessions", "gauge_cpu",
+    "gauge_memory_mib", "gauge_gpu", "state", "reserved_at", "lease_until", "queue_seconds", "hub", "user", "server",
+    "site",
 )  # fmt: skip
-"""The weight in force; and beside it the attempt's own hold and the open one of its server, where there are such."""
+_ADD_HOLD = Prepared(insert(HoldTable).values({name: bindparam(name) for name in _COLUMNS}))
 
 
 class Refused(Exception):
@@ -52,7 +55,22 @@ class Refused(Exception):
         self.reasons = tuple(reasons)
 
 
-def reserve(
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What is answered; and what is to be written for it, unless the attempt was admitted before."""
+
+    answer: Admitted
+    page: Page | None = None
+    hold: Call | None = None
+
+    def write(self, connection: Connection) -> Admitted:
+        """The last step of the transaction."""
+        if self.page is not None and self.hold is not None:
+            put_back(connection, self.page, self.hold, commit=True)
+        return self.answer
+
+
+def decide(
     connection: Connection,
     *,
     now: datetime,
@@ -66,7 +84,7 @@ def reserve(
     gauges: Gauges,
     caps: Sequence[Cap] = (),
     queue: timedelta = timedelta(0),
-) -> Admitted:
+) -> Decided:
     """See `quota.ledger.Ledger.reserve`.
 
     Raises
@@ -76,57 +94,95 @@ def reserve(
     """
     if not timedelta(0) < shortest <= lease:
         raise ValueError(f"a lease of {lease} and of at least {shortest} is no lease")
-    where = {"hub": place.hub, "user": place.user, "server": place.server}
-    # What is read before the locks is kept true by unique keys: the second of two writers fails there, and tries again.
-    found = connection.execute(_LOOK, {"attempt": attempt, "flavour": flavour, **where}).all()
-    if not found:
+    found = _look(connection, now, actor, attempt, payers, place, flavour, gauges, caps)
+    if found.rate is None:
         raise KeyError(flavour)
-    rate = found[0]
-    known = next((row for row in found if row.id == attempt), None)
-    if known is not None:
-        return _admitted_before(known, place, flavour)
-    pass_gates(connection, [*caps, *(cap for payer in payers for cap in payer.caps)])
-    pages = pages_of(connection, [payer.owner for payer in payers], now, actor) if payers else {}
-    reasons = [Reason(problem=SERVER_BUSY, resource="sessions")] if rate.id is not None else []
-    reasons += exceeded(connection, caps, gauges)
-    payer, seconds, why_not = _choose(connection, payers, pages, rate.weight, lease, shortest, gauges)
+    if found.of_attempt is not None:
+        return Decided(answer=_admitted_before(found.of_attempt, place, flavour))
+    rate, (full_for_all, *full_for) = found.rate, found.full
+    reasons = [Reason(problem=SERVER_BUSY, resource="sessions")] if found.server_is_busy else []
+    reasons += full_for_all
+    able = list(zip(payers, full_for, strict=True))
+    payer, seconds, why_not = _choose(connection, able, found.pages, rate.weight_milli, lease, shortest)
     if reasons or payer is None:
         raise Refused([*reasons, *why_not])
-    page, amount = pages[payer.owner], seconds * rate.weight
+    page, amount = found.pages[payer.owner], seconds * rate.weight_milli
     lease_until = now + queue + timedelta(seconds=seconds)
-    values = {
-        "id": attempt, "account_id": page.account_id, "amount": amount,
-        "rate_version": rate.version, "weight_milli": rate.weight, "flavour": flavour,
-        "gauge_sessions": gauges.sessions, "gauge_cpu": gauges.cpu, "gauge_memory_mib": gauges.memory_mib,
-        "gauge_gpu": gauges.gpu, "state": HoldState.HELD.value, "reserved_at": now, "lease_until": lease_until,
-        "queue_seconds": whole_seconds(queue), "site": place.site, **where,
-    }  # fmt: skip
+    hold = _ADD_HOLD(
+        id=attempt, account_id=page.account_id, amount=amount, rate_version=rate.version,
+        weight_milli=rate.weight_milli, flavour=flavour, gauge_sessions=gauges.sessions, gauge_cpu=gauges.cpu,
+        gauge_memory_mib=gauges.memory_mib, gauge_gpu=gauges.gpu, state=HoldState.HELD.value, reserved_at=now,
+        lease_until=lease_until, queue_seconds=whole_seconds(queue), hub=place.hub,
+        user=place.user, server=place.server, site=place.site,
+    )  # fmt: skip
     page.post(EntryKind.HOLD, amount, hold=attempt)
-    put_back(connection, page, hold=values)
-    return Admitted(attempt, lease_until, rate.weight, payer.owner)
+    return Decided(answer=Admitted(attempt, lease_until, rate.weight_milli, payer.owner), page=page, hold=hold)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a start depends on. `full` has the reasons of those caps that are full: of all payers, and of each."""
+
+    rate: Any | None
+    of_attempt: Any | None
+    server_is_busy: bool
+    pages: dict[Owner, Page]
+    full: list[list[Reason]]
+
+
+def _look(
+    connection: Connection,
+    now: datetime,
+    actor: str,
+    attempt: str,
+    payers: Sequence[Payer],
+    place: Place,
+    flavour: str,
+    gauges: Gauges,
+    caps: Sequence[Cap],
+) -> _Found:
+    """In one step. What is read before the locks is kept true by unique keys: the second of two writers fails there, and
+    tries again.
+    """
+    each = [caps, *(payer.caps for payer in payers)]
+    counts = [count(some, gauges) for some in each]
+    gates = pass_gates(connection.dialect, [cap for some in each for cap in some])
+    before = [
+        _RATE(flavour=flavour), _OF_ATTEMPT(attempt=attempt),
+        _OPEN_AT(hub=place.hub, user=place.user, server=place.server), *gates,
+    ]  # fmt: skip
+    owners = of_owners([payer.owner for payer in payers], now) if payers else ()
+    found = iter(run(connection, [*before, *owners, *chain.from_iterable(counts)]))
+    rate, of_attempt, open_there, *_ = [next(found) for _ in before]
+    pages = pages_by_owner(next(found), next(found), now, actor) if payers else {}
+    return _Found(
+        rate=rate[0] if rate else None,
+        of_attempt=of_attempt[0] if of_attempt else None,
+        server_is_busy=bool(open_there),
+        pages=pages,
+        full=[full(some, gauges, next(found) if counted else ()) for some, counted in zip(each, counts, strict=True)],
+    )
 
 
 def _choose(
     connection: Connection,
-    payers: Sequence[Payer],
+    payers: Sequence[tuple[Payer, list[Reason]]],
     pages: dict[Owner, Page],
     weight_milli: int,
     lease: timedelta,
     shortest: timedelta,
-    gauges: Gauges,
 ) -> tuple[Payer | None, int, list[Reason]]:
-    """Who pays, for how many seconds; or why nobody can."""
+    """Who pays, for how many seconds; or why nobody can. Each comes with the reasons of those of its caps that are full."""
     wanted, least = whole_seconds(lease), whole_seconds(shortest)
     found: list[tuple[int, Payer]] = []
     reasons: list[Reason] = []
-    for payer in payers:
+    for payer, full_ones in payers:
         page = pages.get(payer.owner)
         seconds = min(wanted, max(0, page.available) // weight_milli) if page else 0
-        full = exceeded(connection, payer.caps, gauges)
-        reasons += full
+        reasons += full_ones
         if seconds < least:
             reasons.append(no_funds(connection, payer, page, needed=least * weight_milli))
-        elif not full:
+        elif not full_ones:
             found.append((seconds, payer))
     if not found:
         return None, 0, reasons or [no_funds(connection, None, None, needed=least * weight_milli)]
@@ -134,7 +190,7 @@ def _choose(
     return chosen, seconds, []
 
 
-def _admitted_before(row: Row[Any], place: Place, flavour: str) -> Admitted:
+def _admitted_before(row: Any, place: Place, flavour: str) -> Admitted:
     if row.state not in _OPEN:
         raise ValueError(f"the hold of attempt {row.id} is {row.state}; a new try needs a new attempt")
     if (row.hub, row.user, row.server, row.site) != (place.hub, place.user, place.server, place.site):

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from federation.clock import as_utc
@@ -18,14 +19,15 @@ __all__ = ["EMPTY", "sealed"]
 EMPTY = ""
 """Of an account without entries."""
 
-_SEALED = ("account_id", "hold_id", "grant_id", "kind", "amount", "at", "actor", "reason", "key")
+_SEALED = itemgetter("account_id", "hold_id", "grant_id", "kind", "amount", "at", "actor", "reason", "key")
+_json = json.JSONEncoder(ensure_ascii=True).encode
 
 
 def sealed(seal: str, entry: Mapping[str, Any]) -> str:
     """The seal after one more entry: 64 hexadecimal digits."""
-    facts = [_plain(entry[column]) for column in _SEALED]
-    return hashlib.sha256(f"{seal}\n{json.dumps(facts, ensure_ascii=True)}".encode()).hexdigest()
+    facts = [_plain(value) if isinstance(value, datetime) else value for value in _SEALED(entry)]
+    return hashlib.sha256(f"{seal}\n{_json(facts)}".encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    return as_utc(value).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+def _plain(moment: datetime) -> str:
+    return as_utc(moment).isoformat(timespec="microseconds")

@@ -1,30 +1,30 @@
 """Takes pages out of the database, locked; `quota.writing` puts them back.
 
 Locks are taken in one order everywhere: first the gates of caps (`quota.capping`), then the hold or the grant that
-changes, then balances by account number. The statements are made once: composing them anew costs more than running
-them.
+changes, then balances by account number. Grants are read by a statement of their own after the balances are locked:
+on PostgreSQL each sees what was committed when it began, and whoever changes a grant has locked the balance.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import groupby
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select, tuple_
-from sqlalchemy.orm import aliased
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
+from federation.prepared import Call, Prepared, run
 from quota.owners import UNIT, Owner
 from quota.page import DEFAULT_KEY, GrantStanding, Page
-from quota.tables import AccountTable, BalanceTable, GrantBalanceTable, GrantTable, OwnerKind
+from quota.tables import AccountTable, BalanceTable, GrantBalanceTable, GrantTable, HoldTable, OwnerKind
 from quota.writing import put_back
 
-__all__ = ["grants_of", "open_page", "pages_of", "standings"]
+__all__ = ["grants_of", "of_hold", "of_owners", "open_page", "pages", "pages_by_owner", "standings"]
 
 _TAKEN_IN = GrantBalanceTable.grant_id.is_not(None)
 _LEFT = GrantTable.amount - func.coalesce(GrantBalanceTable.charged + GrantBalanceTable.lapsed, 0)
 _STANDING: tuple[Any, ...] = (
-    GrantTable.id, GrantTable.amount, _LEFT.label("left"), GrantTable.starts_at, GrantTable.ends_at,
+    GrantTable.account_id, GrantTable.id, GrantTable.amount, _LEFT.label("left"), GrantTable.starts_at, GrantTable.ends_at,
     GrantTable.revoked_at, _TAKEN_IN.label("taken_in"), GrantTable.key, GrantTable.reason, GrantTable.priority,
 )  # fmt: skip
 _ITS_BALANCE = GrantBalanceTable.grant_id == GrantTable.id
@@ -35,51 +35,92 @@ _COUNTS = and_(
     or_(GrantTable.ends_at > bindparam("at"), _LEFT > 0),
 )
 _SPEND_ORDER = (GrantTable.ends_at, GrantTable.priority.desc(), GrantTable.id)
-_GRANTS = _STANDINGS.where(GrantTable.account_id == bindparam("account"), _COUNTS).order_by(*_SPEND_ORDER)
 
-_SEEN = aliased(BalanceTable)
-_GRANT = GrantTable.__table__.outerjoin(GrantBalanceTable.__table__, _ITS_BALANCE)
-_PAGES = (
-    select(
-        AccountTable.owner_kind, AccountTable.owner_ref, BalanceTable.account_id, BalanceTable.granted,
-        BalanceTable.used, BalanceTable.held, BalanceTable.generation, BalanceTable.seal,
-        _SEEN.generation.label("seen"), *_STANDING,
-    )
-    .join_from(BalanceTable, AccountTable, AccountTable.id == BalanceTable.account_id)
-    .join(_SEEN, _SEEN.account_id == BalanceTable.account_id)
-    .outerjoin(_GRANT, and_(GrantTable.account_id == BalanceTable.account_id, _COUNTS))
-    .order_by(BalanceTable.account_id, *_SPEND_ORDER)
-    .with_for_update(of=BalanceTable)
-)  # fmt: skip
-_PAGE = _PAGES.where(BalanceTable.account_id == bindparam("account"))
-_PAGES_OF = _PAGES.where(
-    AccountTable.unit == UNIT,
-    tuple_(AccountTable.owner_kind, AccountTable.owner_ref).in_(bindparam("owners", expanding=True)),
+
+class _Reading:
+    """The two statements that read the pages of some accounts: their balances, locked, and then their grants."""
+
+    def __init__(self, which: Callable[[Any], Any]) -> None:
+        """`which` makes the condition on a column with an account's number."""
+        self._balances = Prepared(
+            select(
+                AccountTable.owner_kind, AccountTable.owner_ref, BalanceTable.account_id, BalanceTable.granted,
+                BalanceTable.used, BalanceTable.held, BalanceTable.generation, BalanceTable.seal,
+            )
+            .join_from(BalanceTable, AccountTable, AccountTable.id == BalanceTable.account_id)
+            .where(which(BalanceTable.account_id))
+            .order_by(BalanceTable.account_id)
+            .with_for_update(of=BalanceTable)
+        )  # fmt: skip
+        self.grants = Prepared(
+            _STANDINGS.where(which(GrantTable.account_id), _COUNTS).order_by(GrantTable.account_id, *_SPEND_ORDER)
+        )
+
+    def calls(self, at: datetime, **which: Any) -> tuple[Call, Call]:
+        return self._balances(**which), self.grants(at=at, **which)
+
+
+_OF_ACCOUNT = _Reading(lambda column: column == bindparam("account"))
+_OF_HOLD = _Reading(
+    lambda column: column == select(HoldTable.account_id).where(HoldTable.id == bindparam("hold")).scalar_subquery()
 )
 
 
-def pages_of(connection: Connection, owners: Sequence[Owner], at: datetime, actor: str) -> dict[Owner, Page]:
-    """The pages of those owners who have an account, locked in the order of their accounts, grants up to date."""
-    rows = _locked(connection, _PAGES_OF, at, owners=[(owner.kind.value, owner.ref) for owner in owners])
-    return {
-        Owner(OwnerKind(first.owner_kind), first.owner_ref): _page([first, *others], at, actor)
-        for _, (first, *others) in groupby(rows, key=lambda row: row.account_id)
-    }
+@cache
+def _of_so_many_owners(number: int) -> _Reading:
+    owners = [
+        and_(AccountTable.owner_kind == bindparam(f"kind_{n}"), AccountTable.owner_ref == bindparam(f"ref_{n}"))
+        for n in range(number)
+    ]
+    accounts = select(AccountTable.id).where(AccountTable.unit == UNIT, or_(*owners))
+    return _Reading(lambda column: column.in_(accounts))
+
+
+def of_owners(owners: Sequence[Owner], at: datetime) -> tuple[Call, Call]:
+    """What to run for `pages` of those owners who have an account, locked in the order of their accounts."""
+    names = {f"kind_{n}": owner.kind.value for n, owner in enumerate(owners)}
+    names |= {f"ref_{n}": owner.ref for n, owner in enumerate(owners)}
+    return _of_so_many_owners(len(owners)).calls(at, **names)
+
+
+def of_hold(hold: str, at: datetime) -> tuple[Call, Call]:
+    """What to run for the page in `pages` of the account that pays for a hold."""
+    return _OF_HOLD.calls(at, hold=hold)
+
+
+def pages(balances: Sequence[Any], grants: Sequence[Any], at: datetime, actor: str) -> list[Page]:
+    """The pages of accounts by what was found of them, with their grants up to date."""
+    found = []
+    for row in balances:
+        page = Page(
+            account_id=row.account_id, at=at, actor=actor, granted=row.granted, used=row.used, held=row.held,
+            generation=row.generation, seal=row.seal,
+            grants=[_standing(grant, at) for grant in grants if grant.account_id == row.account_id],
+        )  # fmt: skip
+        page.update_grants()
+        found.append(page)
+    return found
+
+
+def pages_by_owner(balances: Sequence[Any], grants: Sequence[Any], at: datetime, actor: str) -> dict[Owner, Page]:
+    """The same, by whose account it is."""
+    owners = [Owner(OwnerKind(row.owner_kind), row.owner_ref) for row in balances]
+    return dict(zip(owners, pages(balances, grants, at, actor), strict=True))
 
 
 @contextmanager
 def open_page(connection: Connection, account_id: int, at: datetime, actor: str) -> Iterator[Page]:
     """The page of an account, locked, with its grants up to date; put back at the end of the block."""
-    page = _page(_locked(connection, _PAGE, at, account=account_id), at, actor)
+    balances, grants = run(connection, _OF_ACCOUNT.calls(at, account=account_id))
+    (page,) = pages(balances, grants, at, actor)
     yield page
-    page.update_grants()
     put_back(connection, page)
 
 
 def grants_of(connection: Connection, account_id: int, at: datetime) -> list[GrantStanding]:
     """Grants that have begun and are active, or that something is left of, in spend order."""
-    rows = connection.execute(_GRANTS, {"account": account_id, "at": at})
-    return [_standing(row, at) for row in rows]
+    (grants,) = run(connection, [_OF_ACCOUNT.grants(at=at, account=account_id)])
+    return [_standing(row, at) for row in grants]
 
 
 def standings(connection: Connection, grant_ids: Sequence[str], at: datetime) -> list[GrantStanding]:
@@ -88,32 +129,7 @@ def standings(connection: Connection, grant_ids: Sequence[str], at: datetime) ->
     return [_standing(row, at) for row in rows]
 
 
-def _locked(connection: Connection, pages: Select[Any], at: datetime, **which: Any) -> Sequence[Row[Any]]:
-    """Balances, locked, each with its grants in a row each; a balance without any has one row.
-
-    Who waited for a lock is given the balance as it is now, but on PostgreSQL the grants as they were when the statement
-    began. `seen` is of that time, too: where it differs, the rows are read again, which nobody can change any more.
-    Whoever changes a grant counts the generation on, also where no entry comes of it (`Page.grant_changed`).
-    """
-    values = {"at": at, **which}
-    rows = connection.execute(pages, values).all()
-    if any(row.seen != row.generation for row in rows):
-        rows = connection.execute(pages, values).all()
-    return rows
-
-
-def _page(rows: Sequence[Row[Any]], at: datetime, actor: str) -> Page:
-    balance = rows[0]
-    page = Page(
-        account_id=balance.account_id, at=at, actor=actor, granted=balance.granted, used=balance.used,
-        held=balance.held, generation=balance.generation, seal=balance.seal,
-        grants=[_standing(row, at) for row in rows if row.id is not None],
-    )  # fmt: skip
-    page.update_grants()
-    return page
-
-
-def _standing(row: Row[Any], at: datetime) -> GrantStanding:
+def _standing(row: Any, at: datetime) -> GrantStanding:
     return GrantStanding(
         id=row.id,
         amount=row.amount,

@@ -50,8 +50,8 @@ MUTANTS = {
         (
             Change(
                 "quota/writing.py",
-                '.where(BalanceTable.account_id == bindparam("account"), BalanceTable.generation == bindparam("before"))',
-                '.where(BalanceTable.account_id == bindparam("account"))',
+                'case((BalanceTable.generation == bindparam("before"), BalanceTable.generation + 1))',
+                "BalanceTable.generation + 1",
             ),
         ),
         (f"{_LEDGER}::test_a_page_that_somebody_else_wrote_meanwhile_is_not_saved",),
@@ -96,10 +96,15 @@ MUTANTS = {
     "lock-order-of-balances": Mutant(
         (
             Change(
-                "quota/shelf.py",
-                "rows = _locked(connection, _PAGES_OF, at, owners=[(owner.kind.value, owner.ref) for owner in owners])",
-                "rows = [row for owner in owners for row in "
-                "_locked(connection, _PAGES_OF, at, owners=[(owner.kind.value, owner.ref)])]",
+                "quota/reserving.py",
+                "owners = of_owners([payer.owner for payer in payers], now) if payers else ()",
+                "owners = [call for payer in payers for call in of_owners([payer.owner], now)]",
+            ),
+            Change(
+                "quota/reserving.py",
+                "pages = pages_by_owner(next(found), next(found), now, actor) if payers else {}",
+                "pages = {owner: page for _ in payers "
+                "for owner, page in pages_by_owner(next(found), next(found), now, actor).items()}",
             ),
         ),
         (
@@ -115,13 +120,21 @@ MUTANTS = {
         (f"{_CONCURRENCY}::test_gates_of_caps_are_passed_in_one_order_whichever_cap_is_named_first[postgresql]",),
     ),
     "no-locks": Mutant(
-        (Change("quota/shelf.py", "    .with_for_update(of=BalanceTable)\n", ""),),
+        (Change("quota/shelf.py", "            .with_for_update(of=BalanceTable)\n", ""),),
         (
             f"{_CONCURRENCY}::test_processes_with_several_payers_and_caps_in_any_order_never_lock_each_other_out[postgresql]",
         ),
     ),
     "grants-read-before-the-lock": Mutant(
-        (Change("quota/shelf.py", "if any(row.seen != row.generation for row in rows):", "if False:"),),
+        (
+            Change(
+                "quota/reserving.py",
+                "    found = iter(run(connection, [*before, *owners, *chain.from_iterable(counts)]))",
+                "    early = run(connection, owners[1:])\n"
+                "    late = run(connection, [*before, *owners, *chain.from_iterable(counts)])\n"
+                "    found = iter([*late[: len(before) + 1], *early, *late[len(before) + 2 :]])",
+            ),
+        ),
         (f"{_CONCURRENCY}::test_a_start_that_waited_for_a_revocation_is_refused[postgresql]",),
     ),
 }  # fmt: skip

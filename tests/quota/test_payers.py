@@ -156,8 +156,8 @@ def test_a_cap_counts_the_open_holds_of_its_scope(books: Books, scope: Scope, re
 @pytest.mark.parametrize("kind", ["sqlite"])
 @pytest.mark.parametrize("scope", Scope)
 def test_a_cap_is_counted_from_open_holds_alone_however_many_are_closed(database: Database, scope: Scope) -> None:
-    query = str(capping._counting(((scope, "sessions"),)).compile(database._reader))
     with database.read() as connection:
+        query = capping._counting(((scope, "sessions"),)).composed(connection.dialect).text
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?"))]
     holds = [step for step in plan if " hold " in step]
     assert holds

@@ -107,8 +107,8 @@ class CrashingDatabase(Database):
     def _crash_at(self, connection: Connection, statement: int) -> None:
         self.statements = 0
 
-        def crash(*_: object) -> None:
-            if self.statements >= statement:
+        def crash(_connection: Any, _cursor: Any, text: str, *_: object) -> None:
+            if self.statements >= statement or text == "COMMIT":
                 raise Crash
             self.statements += 1
 
