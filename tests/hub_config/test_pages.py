@@ -183,7 +183,7 @@ def test_a_session_that_was_lost_may_be_started_anew(language: str) -> None:
 
 ADVISED = {
     EndReason.WALLTIME, EndReason.IDLE, EndReason.QUOTA, EndReason.ACCESS, EndReason.LOST, EndReason.MEMORY,
-    EndReason.EVICTED,
+    EndReason.EVICTED, EndReason.SUSPENDED,
 }  # fmt: skip
 EXPLAINED = set(EndReason) - ADVISED
 
@@ -191,6 +191,10 @@ EXPLAINED = set(EndReason) - ADVISED
 @pytest.mark.parametrize("reason", [None, *sorted(EXPLAINED)])
 def test_an_end_that_explains_itself_has_no_advice(reason: EndReason | None) -> None:
     assert advice_text(reason) == ""
+
+
+def test_who_was_stopped_by_support_reads_their_words() -> None:
+    assert "“It mines coins.”" in reason_text(EndReason.SUSPENDED, None, "It mines coins.")
 
 
 @pytest.mark.parametrize("reason", [EndReason.MEMORY, EndReason.EVICTED])
