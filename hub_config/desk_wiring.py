@@ -32,6 +32,7 @@ def desk_of(parts: House, sign_in: SignIn) -> Desk:
         defaults=policy.defaults,
         snapshot=policy.snapshot,
         grant_months=settings.yaml.desk.grant_months,
+        answers=settings.yaml.desk.answers,
         is_demo=settings.is_demo_sign_in,
     )
     return Desk(

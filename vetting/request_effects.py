@@ -199,7 +199,7 @@ def _reduce(connection: Connection, work: Work) -> Mapping[str, Any]:
     row, given = work.row, work.situation.given
     now_given = given.amount_milli_unit_seconds
     grant = granting.newest(connection, row.grant_id)
-    if grant.revoked_at is not None:
+    if grant.revoked_at is not None or grant.ends_at <= work.now:  # the worker did not end the request yet
         raise Failure(REQUEST_MOVED_ON)
     rest = grant.amount - (row.given_amount_milli_unit_seconds - now_given)
     by = work.situation.actor.name

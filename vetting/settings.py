@@ -241,6 +241,13 @@ def _rules(tiers: Mapping[str, Tier]) -> Iterator[tuple[tuple[int | str, ...], R
         yield from ((("tiers", name, "any", index), rule) for index, rule in enumerate(tier.any))
 
 
+class Answer(Section):
+    """A text that reviewers send again and again; the person reads it in their language."""
+
+    title: Localised = Field(description="what reviewers choose it by")
+    text: Localised = Field(description="what the person reads")
+
+
 class DeskSection(Section):
     """The access desk."""
 
@@ -253,4 +260,7 @@ class DeskSection(Section):
     )
     membership_grace_days: Annotated[int, Field(ge=0, le=3660)] = Field(
         30, description="how long somebody may be in no community before what was given to them ends"
+    )
+    answers: dict[Name, Answer] = Field(
+        default_factory=dict, max_length=50, description="texts that reviewers choose from, by name"
     )

@@ -193,6 +193,10 @@ def test_an_end_that_explains_itself_has_no_advice(reason: EndReason | None) -> 
     assert advice_text(reason) == ""
 
 
+def test_who_was_stopped_by_support_reads_their_words() -> None:
+    assert "“It mines coins.”" in reason_text(EndReason.SUSPENDED, None, "It mines coins.")
+
+
 @pytest.mark.parametrize("reason", [EndReason.MEMORY, EndReason.EVICTED])
 def test_an_end_by_its_place_says_that_files_are_kept(reason: EndReason, language: str) -> None:
     kept = {"en": "Your files are kept.", "es": "Sus archivos se conservan.", "pt": "Seus arquivos são mantidos."}

@@ -83,6 +83,29 @@ def test_a_token_for_something_else_opens_nothing(service: Service) -> None:
     assert "sign-in" in answer.headers["location"]
 
 
+def test_programs_bring_a_token_of_the_hub(service: Service) -> None:
+    person = Person(service.base_url).sign_in("reviewer-2")
+
+    def token(scope: str) -> str:
+        made = person.api("POST", f"users/{person.user_name}/tokens", json={"scopes": [scope]})
+        return str(made.json()["token"])
+
+    def call(path: str, token: str = "") -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.get(f"{service.base_url}services/desk/api/v1/{path}", headers=headers, trust_env=False)
+
+    mine = token("access:services!service=desk")
+    me = call("me", mine)
+    assert (me.status_code, me.json()["user_name"]) == (200, person.user_name)
+    assert "decide" in me.json()["rights"]
+    assert call("queue", mine).status_code == 200
+    assert call("audit", mine).json()["code"] == "desk-role-needed"
+    for wrong in ("", "0" * 32, token("read:users:name!user"), service.state.secret("worker_token")):
+        refused = call("me", wrong)
+        assert (refused.status_code, refused.json()["code"]) == (401, "desk-token-needed")
+    assert call("catalogue").status_code == call("openapi.json").status_code == 200
+
+
 def test_from_a_request_to_what_is_given(service: Service) -> None:
     asks, decides = Person(service.base_url).sign_in("researcher"), Person(service.base_url).sign_in("reviewer-1")
     sent = send(

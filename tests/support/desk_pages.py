@@ -61,6 +61,11 @@ sites:
   cloud: {{kind: kubernetes, title: Cloud, country: PE, namespace: nb, flavours: [small]}}
   hpc: {{kind: batch, title: HPC Andes, country: ES, dialect: slurm, flavours: [small, gpu], nodes: [c1],
          ports: 20000-20009, walltime_hours: 2, login: {{host: login.example.org, host_key_file: hpc.pub}}}}
+desk:
+  answers:
+    which-data:
+      title: {{en: Which data, es: Qué datos}}
+      text: {{en: "Which data do you need there?", es: "¿Qué datos necesita allí?"}}
 defaults: {{T1: {{amount_hours: 100, period: month, flavours: [small]}}}}
 """
 
@@ -211,5 +216,5 @@ def _offer(settings: FederationYaml) -> Offer:
     return Offer(
         federation=settings.federation, roles=settings.identity.roles, tiers=settings.tiers, flavours=settings.flavours,
         environments=settings.environments, sites=settings.sites, defaults=settings.defaults,
-        snapshot=timedelta(days=1), grant_months=settings.desk.grant_months,
+        snapshot=timedelta(days=1), grant_months=settings.desk.grant_months, answers=settings.desk.answers,
     )  # fmt: skip

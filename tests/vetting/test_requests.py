@@ -445,6 +445,12 @@ def test_a_reduction_is_a_successor_of_the_grant(desk: Desk) -> None:
     assert discrepancies(desk.database) == []
 
 
+def test_a_grant_that_is_over_cannot_be_reduced_before_its_request_ends(desk: Desk) -> None:
+    request, rita = desk.active(), desk.reviewer()
+    desk.clock.move(366 * DAY)
+    refused(desk, "request-moved-on", request, Event.REDUCE, rita, text="Less.", amount_milli_unit_seconds=HOURS(60))
+
+
 def test_who_is_suspended_keeps_the_grant_and_eligibility_knows_it(desk: Desk) -> None:
     request = desk.act(desk.active(), Event.SUSPEND, desk.reviewer(), text="Mining.")
     with desk.database.read() as connection:

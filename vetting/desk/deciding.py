@@ -27,6 +27,7 @@ class DecisionForm:
     private: str = ""
     code: str = ""
     no_conflict: bool = False
+    answer: str = ""
 
 
 def decision_form(request: Request) -> DecisionForm:
@@ -45,6 +46,7 @@ def typed_decision(form: Form) -> DecisionForm:
         private=form.text("private"),
         code=form.text("code"),
         no_conflict=bool(form.text("no_conflict")),
+        answer=form.text("answer"),
     )
 
 

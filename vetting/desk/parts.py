@@ -15,7 +15,7 @@ from quota.ledger import Ledger
 from quota.settings import DefaultGrant
 from vetting.desk.running import SupportSessions
 from vetting.requests import Requests
-from vetting.settings import RoleRules, Tier
+from vetting.settings import Answer, RoleRules, Tier
 
 __all__ = ["PREFIX", "Departure", "Desk", "HubAway", "Look", "Offer", "SignIn", "SignInFailed"]
 
@@ -85,6 +85,7 @@ class Offer:
     defaults: Mapping[str, DefaultGrant]
     snapshot: timedelta
     grant_months: int
+    answers: Mapping[str, Answer] = field(default_factory=dict)
     is_demo: bool = False
 
     @property

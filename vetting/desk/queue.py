@@ -57,9 +57,11 @@ class Queue:
     next_offset: int | None
 
 
-def queue_of(desk: Desk, visitor: Visitor, *, state: State | None, kind: Kind | None, offset: int, limit: int) -> Queue:
+def queue_of(
+    desk: Desk, visitor: Visitor, *, state: State | None, kind: Kind | None, offset: int, limit: int | None = None
+) -> Queue:
     """A page of the requests in a state, or of all that wait; those first that are due first."""
-    states = (state,) if state is not None else WAITING
+    states, limit = (state,) if state is not None else WAITING, PAGE if limit is None else limit
     found = desk.requests.found(states=states, kind=kind, limit=limit + 1, offset=offset)
     shown = found[:limit]
     people = _people(desk, shown)

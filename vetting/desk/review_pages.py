@@ -1,5 +1,6 @@
 """The queue, and one request with all that belongs to it, for those who decide."""
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -8,13 +9,16 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import RedirectResponse, Response
 
 from federation.errors import Failure
+from federation.i18n import current_language, use_language
+from federation.mail import language_of
+from federation.settings import in_language
 from vetting.asking import DenialCode, Given, Kind
 from vetting.desk.deciding import DecisionForm, decision_form, read_given, typed_decision
 from vetting.desk.dossier import dossier_of
 from vetting.desk.gate import SentForm, TheDesk, open_to
 from vetting.desk.pages import render
 from vetting.desk.parts import PREFIX, Desk
-from vetting.desk.queue import PAGE, WAITING, queue_of
+from vetting.desk.queue import WAITING, queue_of
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
 from vetting.requests import Request
@@ -54,7 +58,7 @@ def queue(
     chosen_state = next((one for one in State if one.value == state), None)
     chosen_kind = next((one for one in Kind if one.value == kind), None)
     found = queue_of(
-        desk, visitor, state=chosen_state, kind=chosen_kind, offset=min(max(0, offset), _MOST_OFFSET), limit=PAGE,
+        desk, visitor, state=chosen_state, kind=chosen_kind, offset=min(max(0, offset), _MOST_OFFSET)
     )  # fmt: skip
     return render(
         request, visitor, "queue.html", queue=found, state=chosen_state, kind=chosen_kind, states=State, kinds=Kind,
@@ -75,7 +79,9 @@ def decide(
     """Let something happen to it. Who decides about a request that nobody has takes it first."""
     before = desk.requests.get(request_id, visitor.actor)
     try:
-        decide_about(desk, visitor, before, event, read_given(before, Event(event.value), sent))
+        given = read_given(before, Event(event.value), sent)
+        words = _with_answer(desk, before, sent.text("answer"), given.text)
+        decide_about(desk, visitor, before, event, replace(given, text=words))
     except Failure as failure:
         return _one(request, desk, visitor, request_id, failure=failure, form=typed_decision(sent))
     return RedirectResponse(f"{PREFIX}review/{request_id}", _SEE_OTHER)
@@ -92,6 +98,21 @@ def decide_about(desk: Desk, visitor: Visitor, before: Request, event: ReviewEve
     if event in _NEED_A_CLAIM and before.state is State.SUBMITTED:
         desk.requests.act(before.id, Event.CLAIM, visitor.actor, Given(no_conflict=given.no_conflict))
     desk.requests.act(before.id, Event(event.value), visitor.actor, given)
+
+
+def _with_answer(desk: Desk, request: Request, chosen: str, words: str) -> str:
+    """The answer that was chosen, in the person's language, and what the reviewer wrote below it."""
+    answer = desk.offer.answers.get(chosen)
+    if answer is None:
+        return words
+    mine = current_language()
+    with desk.database.read() as connection:
+        theirs = language_of(connection, request.person_id, desk.offer.federation.languages[0])
+    use_language(theirs)
+    try:
+        return "\n\n".join(filter(None, [in_language(answer.text), words]))
+    finally:
+        use_language(mine)
 
 
 def _one(

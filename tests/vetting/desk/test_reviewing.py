@@ -72,7 +72,7 @@ def test_the_queue_is_filtered(pages: DeskPages) -> None:
 
 
 def test_a_long_queue_comes_page_by_page(pages: DeskPages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vetting.desk.review_pages.PAGE", 2)
+    monkeypatch.setattr("vetting.desk.queue.PAGE", 2)
     all_of_them = []
     for name in ("ana", "ben", "cleo"):
         all_of_them.append(pages.store.submitted(name).id)
@@ -355,3 +355,21 @@ def test_attempts_at_what_is_for_others_are_written_down(pages: DeskPages) -> No
     assert (answer.status_code, code(answer)) == (403, "desk-role-needed")
     (row,) = [row for row in pages.store.rows(AuditTable) if row.act == "desk:page:refused"]
     assert (row.actor, row.target) == (f"person:{pages.store.people['ana'].id}", f"{PREFIX}queue")
+
+
+@pytest.mark.parametrize("words", ["", "And for how long?"])
+def test_an_answer_that_is_ready_is_read_in_the_person_s_language(pages: DeskPages, words: str) -> None:
+    """The person read the terms in Spanish; the reviewer reads English."""
+    request = pages.store.submitted("ana")
+    browser = pages.browser("rosa", "reviewer")
+    page = browser.page(f"review/{request.id}")
+    assert [option.get_text() for option in page.select("#answer option")] == ["–", "Which data"]
+    press(browser, request, "ask", answer="which-data", words=words, no_conflict="yes")
+    asked = pages.store.requests.steps(request.id, pages.store.user("ana"))[-1]
+    assert asked.text == "\n\n".join(filter(None, ["¿Qué datos necesita allí?", words]))
+
+
+def test_an_answer_that_there_is_not_says_nothing(pages: DeskPages) -> None:
+    request = pages.store.submitted("ana")
+    refused = press(pages.browser("rosa", "reviewer"), request, "ask", answer="none", no_conflict="yes")
+    assert code(refused) == "words-needed"
