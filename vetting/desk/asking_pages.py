@@ -15,10 +15,12 @@ from vetting.desk.own import own_request, own_summaries
 from vetting.desk.pages import render
 from vetting.desk.parts import PREFIX, Desk
 from vetting.desk.people import person_now
+from vetting.desk.pictures import course_of
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
 from vetting.desk.wishes import AskForm, form_of, kinds_on_offer, read_asked, suggested, typed
 from vetting.errors import REQUEST_OPEN_ALREADY
+from vetting.mappings import newest
 from vetting.requests import Request
 from vetting.transitions import OPEN, Event, State
 
@@ -26,6 +28,7 @@ __all__ = ["router"]
 
 _SEE_OTHER = 303
 _SEND = "send"
+_GIVEN = (State.ACTIVE, State.SUSPENDED)
 
 router = APIRouter()
 Person = Annotated[Visitor, open_to(Right.OWN)]
@@ -119,21 +122,17 @@ def _one(
     request: HttpRequest, desk: Desk, visitor: Visitor, request_id: str, *, failure: Failure | None = None,
     form: AskForm | None = None, words: str = "",
 ) -> Response:  # fmt: skip
-    own = own_request(desk.requests, desk.offer.sites, request_id, visitor.as_person, desk.clock())
+    with desk.database.read() as connection:
+        found = {site: newest(connection, visitor.person.id, site) for site in desk.offer.sites}
+    mapped = {site: mapping for site, mapping in found.items() if mapping is not None}
+    own = own_request(desk.requests, desk.offer.sites, request_id, visitor.as_person, desk.clock(), mapped)
     if Event.EDIT in own.events and form is None:
         form = form_of(desk.offer, own.request.kind, own.request.asked)
+    has_quota = own.request.state in _GIVEN and own.request.decision and own.request.decision.amount_milli_unit_seconds
     return render(
-        request,
-        visitor,
-        "request.html",
-        failure=failure,
-        own=own,
-        form=form,
-        offer=desk.offer,
-        words=words,
-        Event=Event,
-        person=person_now(visitor.person),
-    )
+        request, visitor, "request.html", failure=failure, own=own, form=form, offer=desk.offer, words=words, Event=Event,
+        person=person_now(visitor.person), course=course_of(desk, visitor.person.id) if has_quota else None,
+    )  # fmt: skip
 
 
 def _form(
