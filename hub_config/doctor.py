@@ -31,10 +31,12 @@ from federation.clock import Clock
 from federation.database import Database, DatabaseUnavailable
 from federation.settings import KubernetesSite, LocalSite
 from hub_config.banner import check_local_sites
+from hub_config.desk_sign_in import SERVICE
 from hub_config.settings import LOOPBACK, Settings, SettingsError
 from hub_config.wiring import cluster_of, environments_folder
 from spawners.backends.cluster import Cluster, ClusterAway, ClusterRefused
 from spawners.backends.pods import ATTEMPT, read_pod
+from vetting.desk.parts import PREFIX
 
 __all__ = ["Check", "State", "examine", "report"]
 
@@ -47,6 +49,7 @@ SESSIONS_TRIED = 3
 REACH_SECONDS = 3.0
 CLOCK_WARN = timedelta(seconds=5)
 CLOCK_FAIL = timedelta(minutes=1)
+_NOT_THERE = (httpx.codes.NOT_FOUND, httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE)
 
 
 def examine(
@@ -83,6 +86,9 @@ def examine(
     yield proxy(client, settings)
     yield worker_token(client, settings)
     yield worker(client, settings)
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:  # our chart has no desk
+        yield desk(client, settings)
+        yield desk_token(client, settings)
     yield time_of_day(answer, clock())
 
 
@@ -489,6 +495,49 @@ def _health(answer: httpx.Response) -> dict[str, Any] | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) and content.get("role") in ("leader", "standby") else None
+
+
+def desk(client: httpx.Client, settings: Settings) -> Check:
+    """Whether the access desk answers at the address that people type, and sends them to our hub to sign in."""
+    name, url = "desk", f"{settings.base_url}{PREFIX.lstrip('/')}"
+    answer = ask(client, f"{url}sign-in", follow_redirects=False)
+    if isinstance(answer, str) or answer.status_code in _NOT_THERE:
+        why = answer if isinstance(answer, str) else f"HTTP {answer.status_code}"
+        return Check(
+            name,
+            State.FAIL,
+            f"does not answer at {url}: {why}",
+            f"`nbfed up` starts it. If it runs: desk.log in {settings.state.root / 'logs'}, and listen.desk_port in "
+            f"{settings.file} must be the port that the hub sends people to.",
+        )
+    if f"client_id=service-{SERVICE}" not in answer.headers.get("location", ""):
+        return Check(
+            name,
+            State.FAIL,
+            f"what answers at {url} sends nobody to the hub's sign-in: HTTP {answer.status_code}",
+            f"Another program has its port: choose another with listen.desk_port in {settings.file}.",
+        )
+    return Check(name, State.OK, f"answers at {url}")
+
+
+def desk_token(client: httpx.Client, settings: Settings) -> Check:
+    """Whether the hub knows the desk; without that nobody can sign in there."""
+    name, url = "desk token", settings.hub_url
+    token = existing_secret(settings, "desk_token")
+    if token is None:
+        return Check(name, State.WARN, "was not made yet", "The first `nbfed up` makes it.")
+    answer = ask(client, f"{url}/hub/api/user", headers={"Authorization": f"token {token}"})
+    if isinstance(answer, str):
+        return Check(name, State.WARN, f"the hub does not answer at {url}: {answer}", "Start the hub first.")
+    if answer.status_code != httpx.codes.OK:
+        return Check(
+            name,
+            State.FAIL,
+            f"the hub at {url} refuses it: HTTP {answer.status_code}",
+            "The hub runs with another one: give both the same NBFED_HOME (or NBFED_DESK_TOKEN), and start the service "
+            "again. Until then nobody can sign in at the access desk.",
+        )
+    return Check(name, State.OK, "accepted by the hub")
 
 
 def existing_secret(settings: Settings, name: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 _ARGUMENTS = [
@@ -68,6 +68,18 @@ def shoot() -> Callable[..., None]:
         page.set_viewport_size(size)
         assert may_be_wide or not wide, f"{name} is wider than a phone"
         assert found == [], f"{name}: " + "\n".join(dict.fromkeys(found))
+
+    return take
+
+
+@pytest.fixture
+def illustrate() -> Callable[[Locator, str], None]:
+    """Keep a part of a page as a picture for the documentation: `make pictures` puts them there."""
+    folder = Path(os.environ.get("NBFED_PICTURES", SCREENSHOTS))
+
+    def take(part: Locator, name: str) -> None:
+        folder.mkdir(exist_ok=True)
+        part.screenshot(path=folder / f"{name}.png")
 
     return take
 

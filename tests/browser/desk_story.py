@@ -4,6 +4,7 @@ Each act is done in the browser of the person whose act it is; tests look at the
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,17 +12,20 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from federation.persons import Person, candidates
 from hub_config.wiring import request_rounds
-from tests.browser.test_first_session import sign_in
+from tests.browser.test_access import arrive
+from tests.browser.test_first_session import accept_terms
 from tests.services.test_session import wait_for
 from tests.support.service import Service
 from vetting import mappings
-from vetting.mappings import Event
+from vetting.asking import Actor
+from vetting.mappings import Event as MappingEvent
 from vetting.requests import Request
-from vetting.transitions import State
+from vetting.transitions import OPEN, Event, State
 
-__all__ = ["FIRST", "SECOND", "SETTINGS", "SITE_OPERATOR", "Story"]
+__all__ = ["FIRST", "SECOND", "SETTINGS", "SITE_OPERATOR", "Story", "Words"]
 
 FIRST, SECOND, SITE_OPERATOR = "Camila Rojas", "Luc Moreau", "Jonas Brandt"
+_WITHDRAWN = [state for state in OPEN if state is not State.APPROVED]
 _GROUP = "urn:mace:example.org:group:demo"
 _OPERATES = [f"{_GROUP}:here:role=operator"]
 SETTINGS: dict[str, Any] = {
@@ -52,21 +56,41 @@ SETTINGS: dict[str, Any] = {
 """Two places that ask for an account, and a ceiling that what is suggested after a refusal lies above."""
 
 
-class Story:
-    """One wish of one person, and the browsers of all who have to do with it."""
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What people write in it."""
 
-    def __init__(self, browser: Browser, service: Service, asker: str) -> None:
+    purpose: str = "How penguins of two colonies find each other after the winter."
+    contact: str = "Prof. Lucía Paz, lucia.paz@example.org"
+    evidence: str = "https://example.org/penguins"
+    question: str = "Which data do you need, and does it lie at Andes already?"
+    reply: str = "Counts of penguins since 1990, 40 GB; they lie there already."
+    note: str = "Welcome. Please tell us what you find."
+    private: str = "A known group."
+
+
+class Story:
+    """One wish of one person, and the browsers of all who have to do with it; `options` are those of the browsers."""
+
+    def __init__(
+        self, browser: Browser, service: Service, asker: str, words: Words | None = None, **options: Any
+    ) -> None:
         self.service = service
         self.asker = asker
+        self.words = words or Words()
+        self._options = {"viewport": {"width": 1200, "height": 900}, "locale": "en", **options}
         self._browser = browser
         self._contexts: list[BrowserContext] = []
         self._pages: dict[str, Page] = {}
         self.request_id = ""
 
     def close(self) -> None:
-        """Close all browsers."""
+        """Close all browsers, and withdraw what still waits: it would be in the way of the next story."""
         for context in self._contexts:
             context.close()
+        requests, actor = self.service.house.requests, Actor(name="cli:test", person_id=self.person.id)
+        for request in requests.found(states=_WITHDRAWN, person_id=self.person.id):
+            requests.act(request.id, Event.WITHDRAW, actor)
 
     def page(self, name: str) -> Page:
         """Somebody's browser; they sign in with it when it is first asked for."""
@@ -104,7 +128,12 @@ class Story:
                 now=house.clock(),
             )  # fmt: skip
             mappings.change(
-                connection, person_id=person.id, site="here", event=Event.ACCEPT, by="cli:test", now=house.clock()
+                connection,
+                person_id=person.id,
+                site="here",
+                event=MappingEvent.ACCEPT,
+                by="cli:test",
+                now=house.clock(),
             )
 
     def start(self) -> Page:
@@ -128,9 +157,9 @@ class Story:
     def fill_in(self) -> Page:
         """What only the person knows; the rest is in the form already."""
         page = self.page(self.asker)
-        page.get_by_label("What is it for?").fill("How penguins of two colonies find each other after the winter.")
-        page.get_by_label("Who at your home organisation").fill("Prof. Lucía Paz, lucia.paz@example.org")
-        page.get_by_label("A link that shows it").fill("https://example.org/penguins")
+        page.get_by_label("What is it for?").fill(self.words.purpose)
+        page.get_by_label("Who at your home organisation").fill(self.words.contact)
+        page.get_by_label("A link that shows it").fill(self.words.evidence)
         return page
 
     def send(self) -> Page:
@@ -140,6 +169,14 @@ class Story:
         expect(page.locator("#state")).to_have_attribute("data-state", "submitted")
         self.request_id = page.url.rpartition("/")[2]
         return page
+
+    def ask_at_the_desk(self) -> None:
+        """Without a refusal: from the catalogue to a request that was sent."""
+        page = self.desk(self.asker)
+        page.locator("[data-site=andes]").get_by_role("link", name="Ask for an account here").click()
+        page.get_by_label("How many unit-hours?").fill("400")
+        self.fill_in()
+        self.send()
 
     def ask(self) -> None:
         """From the refusal to a request that was sent."""
@@ -155,7 +192,7 @@ class Story:
         """The first reviewer takes it, and asks something back."""
         page = self.review(FIRST)
         page.get_by_label("I have no conflict of interest").check()
-        page.get_by_label("Words for the person").fill("Which data do you need, and does it lie at Andes already?")
+        page.get_by_label("Words for the person").fill(self.words.question)
         page.get_by_role("button", name="Ask the person").click()
         expect(page.locator("#state")).to_have_attribute("data-state", "needs_info")
         return page
@@ -167,7 +204,7 @@ class Story:
     def answer(self) -> Page:
         """It goes on."""
         page = self.own()
-        page.get_by_label("Your answer").fill("Counts of penguins since 1990, 40 GB; they lie there already.")
+        page.get_by_label("Your answer").fill(self.words.reply)
         page.get_by_role("button", name="Send the answer").click()
         expect(page.locator("#state")).to_have_attribute("data-state", "in_review")
         return page
@@ -175,7 +212,8 @@ class Story:
     def approve_first(self) -> Page:
         """Above the ceiling, it waits for a second reviewer then."""
         page = self.review(FIRST)
-        page.get_by_label("Words for the person").fill("Welcome. Please tell us what you find.")
+        page.get_by_label("Words for the person").fill(self.words.note)
+        page.get_by_label("Words for other reviewers only").fill(self.words.private)
         page.get_by_role("button", name="Approve", exact=True).click()
         expect(page.locator("#state")).to_have_attribute("data-state", "awaiting_second")
         return page
@@ -235,9 +273,10 @@ class Story:
         return self.send()
 
     def _open(self, name: str) -> Page:
-        context = self._browser.new_context(viewport={"width": 1200, "height": 900}, locale="en")
+        context = self._browser.new_context(**self._options)
         context.set_default_timeout(30_000)
         self._contexts.append(context)
         page = context.new_page()
-        sign_in(page, self.service, name)
+        arrive(page, self.service, name)
+        accept_terms(page)
         return page

@@ -59,6 +59,8 @@ def service(settings: Settings) -> Answer:
         f"http://127.0.0.1:{listen.proxy_api_port}/api/routes": state.secret("proxy_token"),
         f"http://127.0.0.1:{listen.hub_port}/hub/api/users": state.secret("worker_token"),
         f"http://127.0.0.1:{listen.worker_port}/health": None,
+        f"http://127.0.0.1:{listen.hub_port}/hub/api/user": state.secret("desk_token"),
+        f"{settings.base_url}services/desk/sign-in": None,
     }
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -66,8 +68,9 @@ def service(settings: Settings) -> Answer:
         if token and request.headers.get("Authorization") != f"token {token}":
             return httpx.Response(403)
         return httpx.Response(
-            200, json={"version": metadata.version("jupyterhub"), "role": "leader"}, headers={"Date": DATE}
-        )
+            200, json={"version": metadata.version("jupyterhub"), "role": "leader"},
+            headers={"Date": DATE, "Location": "/hub/api/oauth2/authorize?client_id=service-desk&response_type=code"},
+        )  # fmt: skip
 
     return answer
 
@@ -180,9 +183,8 @@ def test_where_all_is_well_nothing_is_said_but_ok(nbfed: Commands, settings: Set
         checks = list(examine(lambda: settings, open_database, asking, lambda: NOW))
     assert [check for check in checks if check.state is not State.OK] == []
     assert {"python", "jupyterhub", "jupyterhub-kubespawner", "configuration", "state folder", "secrets", "free disk",
-            "database", "database write", "environments", "hub", "proxy API", "worker token", "worker", "clock"} < set(
-        states(checks)
-    )  # fmt: skip
+            "database", "database write", "environments", "hub", "proxy API", "worker token", "worker", "desk",
+            "desk token", "clock"} < set(states(checks))  # fmt: skip
 
 
 def test_before_the_first_start_the_command_fails_says_what_to_do_and_makes_nothing(nbfed: Commands) -> None:
@@ -435,6 +437,7 @@ def test_the_hub_must_take_the_workers_token(
 def test_a_token_that_was_not_made_yet_is_a_warning_and_not_made(settings: Settings) -> None:
     with client(nobody) as asking:
         assert doctor.worker_token(asking, settings).state is State.WARN
+        assert doctor.desk_token(asking, settings).state is State.WARN
     assert not settings.state.root.exists()
 
 
@@ -462,6 +465,40 @@ def test_the_worker_must_be_well(settings: Settings, answer: httpx.Response | No
         check = doctor.worker(asking, settings)
     assert check.state is state
     assert text in check.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "location", "state", "text"),
+    [
+        pytest.param(303, "/hub/api/oauth2/authorize?client_id=service-desk", State.OK, "answers", id="well"),
+        pytest.param(503, "", State.FAIL, "does not answer", id="no-desk-behind-the-proxy"),
+        pytest.param(404, "", State.FAIL, "does not answer", id="no-route"),
+        pytest.param(200, "", State.FAIL, "sends nobody to the hub", id="another-program"),
+        pytest.param(303, "https://elsewhere.example.org/", State.FAIL, "sends nobody to the hub", id="elsewhere"),
+        pytest.param(0, "", State.FAIL, "Connection refused", id="nobody"),
+    ],
+)
+def test_the_desk_must_send_people_to_our_hub(
+    settings: Settings, answer: int, location: str, state: State, text: str
+) -> None:
+    def answering(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(answer, headers={"Location": location}) if answer else nobody(request)
+
+    with client(answering) as asking:
+        check = doctor.desk(asking, settings)
+    assert check.state is state
+    assert text in check.text
+
+
+@pytest.mark.parametrize(("answer", "state"), [(200, State.OK), (403, State.FAIL), (500, State.FAIL), (0, State.WARN)])
+def test_the_hub_must_know_the_desk(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, answer: int, state: State
+) -> None:
+    monkeypatch.setenv("NBFED_DESK_TOKEN", "hush")
+    with client(lambda request: httpx.Response(answer) if answer else nobody(request)) as asking:
+        check = doctor.desk_token(asking, settings)
+    assert check.state is state
+    assert "hush" not in check.text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup, Tag
 
 from federation.database import Database
 from federation.persons import Facts, Person, remember
-from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
+from hub_config.look import TEMPLATES_FOLDER, asset, hub_static, hub_style
 from hub_config.settings import FederationYaml, parse
 from quota.ledger import Ledger
 from tests.support.desk import COMMUNITY
@@ -95,7 +95,7 @@ class DeskPages:
         settings: FederationYaml = parse(_YAML, "federation.yaml")
         self.desk = Desk(
             offer=_offer(settings),
-            look=Look(templates=TEMPLATES_FOLDER, asset=asset, hub_style=hub_style),
+            look=Look(templates=TEMPLATES_FOLDER, asset=asset, hub_style=hub_style, hub_static=hub_static),
             database=database,
             requests=self.store.requests,
             ledger=Ledger(database, clock=self.store.clock, actor="desk"),

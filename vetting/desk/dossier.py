@@ -24,7 +24,6 @@ from vetting.desk.queue import urgency, who_is
 from vetting.desk.reviewing import may_decide
 from vetting.desk.visitors import Visitor
 from vetting.eligibility import Check, Eligibility, derive
-from vetting.errors import SITE_ASKS_MORE
 from vetting.missing import describe, describe_all
 from vetting.placement import Option, Wish, places
 from vetting.recorded import Recorded
@@ -36,6 +35,7 @@ __all__ = ["CheckShown", "Dossier", "ReviewStep", "SiteSuggested", "dossier_of"]
 
 _MONTH, _QUARTER = timedelta(days=30), timedelta(days=90)
 _PERSON = "person:"
+_FORBIDDEN = 403
 _OF_THE_PROVIDER = ("communities", "assurance", "affiliation", "mfa", "any", "tier")
 
 
@@ -219,5 +219,5 @@ def _why_not(option: Option) -> str:
     """In words for who decides: what the person misses there, else what they would be told themselves."""
     if option.why_not is None:
         return ""
-    missing = option.missing if option.why_not.problem is SITE_ASKS_MORE else ()
+    missing = option.missing if option.why_not.problem.status == _FORBIDDEN else ()
     return gettext("missing: {missing}").format(missing=describe_all(missing)) if missing else option.why_not.message

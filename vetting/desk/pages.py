@@ -41,7 +41,7 @@ class Pages:
             _=gettext, gettext=gettext, ngettext=ngettext, decimal=decimal, moment=moment,
             day=day, last_day=last_day,
             in_language=in_language, current_language=current_language, language_name=language_name,
-            asset=desk.look.asset, hub_style=desk.look.hub_style, static_url=lambda name: f"{_HUB}static/{name}",
+            asset=desk.look.asset, hub_style=desk.look.hub_style, static_url=desk.look.hub_static,
             base_url=_HUB, desk_url=PREFIX, logout_url=f"{_HUB}logout", parsed_scopes=(),
             federation_name=federation.name, federation_contact=federation.contact, is_demo=desk.offer.is_demo,
             languages=list(federation.languages), has_terms=federation.terms is not None,
