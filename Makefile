@@ -66,6 +66,10 @@ cluster: $(STAMPS)/kubernetes ## a Kubernetes of one node on this machine, until
 images: ## hub, gateway and the notebook environments as container images, with buildah or docker
 	@for image in $(IMAGES); do echo "Building $$image"; scripts/build-image $$image; done
 
+.PHONY: pictures
+pictures: setup-test ## take the pictures in docs/tutorials anew, by the browser tests of the access desk
+	NBFED_PICTURES=docs/tutorials/pictures $(PYTEST) tests/browser/test_desk.py -k "reviewers or site_operator" $(ARGS)
+
 .PHONY: bench
 bench: setup-test ## measure; nothing is asserted
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -8,13 +8,13 @@ import gettext as _gettext
 import re
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 from babel import Locale
-from babel.dates import format_datetime
+from babel.dates import format_date, format_datetime, format_skeleton
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -24,9 +24,11 @@ __all__ = [
     "LANGUAGE_COOKIE",
     "country_name",
     "current_language",
+    "day",
     "decimal",
     "gettext",
     "language_name",
+    "last_day",
     "moment",
     "negotiate",
     "ngettext",
@@ -101,6 +103,16 @@ def decimal(number: float, digits: int = 2) -> str:
 def moment(value: datetime) -> str:
     """A moment in UTC, with the zone named; pages turn it into the reader's own zone where JavaScript runs."""
     return format_datetime(value, "medium", tzinfo=None, locale=_language.get()) + " UTC"
+
+
+def day(value: datetime) -> str:
+    """The day and the month of a moment in UTC, as short as people of the present language write them."""
+    return str(format_skeleton("MMMd", value, tzinfo=None, locale=_language.get()))
+
+
+def last_day(ends_at: datetime) -> str:
+    """The last day, in UTC, on which something is there that ends at a moment."""
+    return str(format_date(ends_at - timedelta(microseconds=1), "medium", locale=_language.get()))
 
 
 @cache

@@ -7,7 +7,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from hub_config.desk_sign_in import HubSignIn
-from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
+from hub_config.look import TEMPLATES_FOLDER, asset, hub_static, hub_style
 from hub_config.wiring import House
 from spawners.support import DeskSessions
 from vetting.desk.app import application
@@ -37,7 +37,7 @@ def desk_of(parts: House, sign_in: SignIn) -> Desk:
     )
     return Desk(
         offer=offer,
-        look=Look(templates=TEMPLATES_FOLDER, asset=asset, hub_style=hub_style),
+        look=Look(templates=TEMPLATES_FOLDER, asset=asset, hub_style=hub_style, hub_static=hub_static),
         database=parts.database,
         requests=parts.requests,
         ledger=parts.ledger,

@@ -85,6 +85,7 @@ def examine(
     yield worker_token(client, settings)
     yield worker(client, settings)
     yield desk(client, settings)
+    yield desk_token(client, settings)
     yield time_of_day(answer, clock())
 
 
@@ -508,6 +509,26 @@ def desk(client: httpx.Client, settings: Settings) -> Check:
             f"Another program has this port: choose another with listen.desk_port in {settings.file}.",
         )
     return Check(name, State.OK, f"answers at {url}")
+
+
+def desk_token(client: httpx.Client, settings: Settings) -> Check:
+    """Whether the hub knows the desk; without that nobody can sign in there."""
+    name, url = "desk token", settings.hub_url
+    token = existing_secret(settings, "desk_token")
+    if token is None:
+        return Check(name, State.WARN, "was not made yet", "The first `nbfed up` makes it.")
+    answer = ask(client, f"{url}/hub/api/user", headers={"Authorization": f"token {token}"})
+    if isinstance(answer, str):
+        return Check(name, State.WARN, f"the hub does not answer at {url}: {answer}", "Start the hub first.")
+    if answer.status_code != httpx.codes.OK:
+        return Check(
+            name,
+            State.FAIL,
+            f"the hub at {url} refuses it: HTTP {answer.status_code}",
+            "The hub runs with another one: give both the same NBFED_HOME (or NBFED_DESK_TOKEN), and start the service "
+            "again. Until then nobody can sign in at the access desk.",
+        )
+    return Check(name, State.OK, "accepted by the hub")
 
 
 def existing_secret(settings: Settings, name: str) -> str | None:

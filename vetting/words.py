@@ -2,13 +2,14 @@
 
 from datetime import datetime
 
-from federation.i18n import decimal, gettext, moment
+from federation.i18n import decimal, gettext, last_day
 from federation.settings import Flavour
 from quota.amounts import to_unit_hours
 from vetting.asking import Kind
+from vetting.recorded import MappingState
 from vetting.transitions import State
 
-__all__ = ["about", "how_far", "size_of"]
+__all__ = ["about", "how_far", "site_said", "size_of"]
 
 
 def _(message: str) -> str:
@@ -20,6 +21,7 @@ _ABOUT = {
     Kind.QUOTA: _("{hours} unit-hours of quota until {until}"),
     Kind.SITE: _("an account at {sites}"),
 }
+_ACCOUNT_AND_HOURS = _("an account at {sites}, and {hours} unit-hours until {until}")
 _HOW_FAR = {
     State.DRAFT: _("not sent yet"),
     State.SUBMITTED: _("waits for a reviewer"),
@@ -34,13 +36,21 @@ _HOW_FAR = {
     State.WITHDRAWN: _("withdrawn"),
 }
 
+_SITE_SAID = {
+    MappingState.ASKED: _("The site was asked to accept you, and has not answered yet."),
+    MappingState.ACCEPTED: _("The site has accepted you."),
+    MappingState.REFUSED: _("The site has not accepted you."),
+    MappingState.ENDED: _("The site had accepted you; that has ended."),
+}
+
 
 def about(kind: Kind, *, tier: str, amount_milli_unit_seconds: int, ends_at: datetime, sites: list[str]) -> str:
     """What is asked for or given, in a few words."""
-    return gettext(_ABOUT[kind]).format(
+    both = kind is Kind.SITE and amount_milli_unit_seconds > 0
+    return gettext(_ACCOUNT_AND_HOURS if both else _ABOUT[kind]).format(
         tier=tier,
         hours=decimal(float(to_unit_hours(amount_milli_unit_seconds)), 1),
-        until=moment(ends_at),
+        until=last_day(ends_at),
         sites=", ".join(sites),
     )
 
@@ -48,6 +58,11 @@ def about(kind: Kind, *, tier: str, amount_milli_unit_seconds: int, ends_at: dat
 def how_far(state: State) -> str:
     """A state, for the person whose request it is."""
     return gettext(_HOW_FAR[state])
+
+
+def site_said(state: MappingState) -> str:
+    """What a site said about an account of a person, to them."""
+    return gettext(_SITE_SAID[state])
 
 
 def size_of(flavour: Flavour) -> str:

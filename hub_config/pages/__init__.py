@@ -7,7 +7,7 @@ from jupyterhub import apihandlers
 from jupyterhub.apihandlers import users
 from jupyterhub.handlers import default_handlers, pages
 
-from federation.i18n import current_language, decimal, gettext, language_name, moment, ngettext
+from federation.i18n import current_language, day, decimal, gettext, language_name, moment, ngettext
 from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
 from hub_config.pages import language
 from hub_config.pages.access import AccessViews
@@ -97,6 +97,7 @@ def _for_templates(house: House, views: Views, terms: TermsViews) -> dict[str, A
         "_": gettext,
         "ngettext": ngettext,
         "decimal": decimal,
+        "day": day,
         "moment": moment,
         "asset": asset,
         "hub_style": hub_style,

@@ -15,18 +15,20 @@ from hub_config.pages.form_view import payer_of
 from hub_config.pages.views import PoolView, QuotaView, Views
 from hub_config.wiring import House
 from quota.amounts import to_unit_hours
+from quota.course_picture import CoursePicture, course_picture
 from quota.owners import Owner
 from quota.statement import Standing
 from quota.words import each_period
+from spawners.paying import owner_of
 from vetting import assurance
 from vetting.desk.own import OwnSummary, own_summaries
 from vetting.eligibility import Check, Eligibility
 from vetting.errors import ACCESS_SUSPENDED, FLAVOUR_NOT_AT_SITE, TERMS_NOT_ACCEPTED
 from vetting.missing import describe
 from vetting.placement import Option, Wish
-from vetting.recorded import MappingState, Recorded
+from vetting.recorded import Recorded
 from vetting.roles import Roles, roles_of
-from vetting.words import size_of
+from vetting.words import site_said, size_of
 
 __all__ = ["AccessView", "AccessViews", "FlavourView", "SiteView", "TierView", "Wanted"]
 
@@ -36,12 +38,6 @@ def _(message: str) -> str:
 
 
 _MOST_REQUESTS = 10
-_MAPPINGS = {
-    MappingState.ASKED: _("The site was asked to accept you, and has not answered yet."),
-    MappingState.ACCEPTED: _("The site has accepted you."),
-    MappingState.REFUSED: _("The site has not accepted you."),
-    MappingState.ENDED: _("The site had accepted you; that has ended."),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +109,7 @@ class AccessView:
     not_understood: list[str]
     tier: str
     quota: QuotaView
+    course: CoursePicture | None
     pools: list[PoolView]
     tiers: list[TierView]
     sites: list[SiteView]
@@ -156,12 +153,17 @@ class AccessViews:
             not_understood=list(facts.not_understood),
             tier=eligibility.tier or "",
             quota=quota,
+            course=self._course(person, accounts[owner_of(person)], now),
             pools=pools,
             tiers=[self._tier(name, eligibility) for name in policy.tiers],
             sites=[self._site(name, person, eligibility, recorded, accounts, away) for name in policy.sites],
             terms_accepted_at=next((a.at for a in recorded.acceptances if terms and a.version == terms.version), None),
             requests=own_summaries(house.requests, policy.sites, person.id)[:_MOST_REQUESTS],
         )
+
+    def _course(self, person: Person, account: Standing, now: datetime) -> CoursePicture | None:
+        with self._house.database.read() as connection:
+            return course_picture(connection, owner_of(person), account, now)
 
     def _roles(self, roles: Roles) -> list[str]:
         sites = [self._site_title(site) for site in sorted(roles.site_operator)]
@@ -205,7 +207,7 @@ class AccessViews:
             name=name,
             title=self._site_title(name),
             country=country_name(site.country),
-            mapping=gettext(_MAPPINGS[state]) if state else "",
+            mapping=site_said(state) if state else "",
             flavours=[self._flavour(each, name, person, eligibility, accounts, away) for each in site.flavours],
         )
 

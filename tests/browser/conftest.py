@@ -1,11 +1,15 @@
-"""A real Chromium; each test has a context of its own, and every page that it shows is kept as a picture."""
+"""A real Chromium; each test has a context of its own. Every page that it shows is kept as a picture, and axe finds nothing
+against WCAG 2.2 AA on it.
+"""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 from tests.support.missing import skip_or_fail
 
@@ -14,6 +18,10 @@ _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+_WCAG = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"],
+    "resultTypes": ["violations"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +51,42 @@ def page(context: BrowserContext) -> Page:
 
 @pytest.fixture
 def shoot() -> Callable[..., None]:
-    """Keep a picture of a page, in desktop and in phone width; JupyterLab itself is wider than a phone."""
+    """Keep a picture of a page, in desktop and in phone width, and let axe look at both; JupyterLab is none of ours, and
+    wider than a phone.
+    """
     SCREENSHOTS.mkdir(exist_ok=True)
 
     def take(page: Page, name: str, *, may_be_wide: bool = False) -> None:
         page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+        found = [] if may_be_wide else violations(page)
         size = page.viewport_size
         page.set_viewport_size({"width": 390, "height": 844})
         page.wait_for_timeout(150)
         page.screenshot(path=SCREENSHOTS / f"{name}-phone.png", full_page=True)
         wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        found += [] if may_be_wide else violations(page)
         page.set_viewport_size(size)
         assert may_be_wide or not wide, f"{name} is wider than a phone"
+        assert found == [], f"{name}: " + "\n".join(dict.fromkeys(found))
 
     return take
+
+
+@pytest.fixture
+def illustrate() -> Callable[[Locator, str], None]:
+    """Keep a part of a page as a picture for the documentation: `make pictures` puts them there."""
+    folder = Path(os.environ.get("NBFED_PICTURES", SCREENSHOTS))
+
+    def take(part: Locator, name: str) -> None:
+        folder.mkdir(exist_ok=True)
+        part.screenshot(path=folder / f"{name}.png")
+
+    return take
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds against WCAG 2.2 AA; nothing where scripts are off, since axe is one."""
+    if not page.evaluate("matchMedia('(scripting: enabled)').matches"):
+        return []
+    found = Axe().run(page, options=_WCAG).response["violations"]
+    return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]

@@ -62,6 +62,7 @@ def service(settings: Settings) -> Answer:
         f"http://127.0.0.1:{listen.hub_port}/hub/api/users": state.secret("worker_token"),
         f"http://127.0.0.1:{listen.worker_port}/health": None,
         f"http://127.0.0.1:{listen.desk_port}{HEALTH}": None,
+        f"http://127.0.0.1:{listen.hub_port}/hub/api/user": state.secret("desk_token"),
     }
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -186,7 +187,7 @@ def test_where_all_is_well_nothing_is_said_but_ok(nbfed: Commands, settings: Set
     assert [check for check in checks if check.state is not State.OK] == []
     assert {"python", "jupyterhub", "jupyterhub-kubespawner", "configuration", "state folder", "secrets", "free disk",
             "database", "database write", "environments", "hub", "proxy API", "worker token", "worker", "desk",
-            "clock"} < set(states(checks))  # fmt: skip
+            "desk token", "clock"} < set(states(checks))  # fmt: skip
 
 
 def test_before_the_first_start_the_command_fails_says_what_to_do_and_makes_nothing(nbfed: Commands) -> None:
@@ -439,6 +440,7 @@ def test_the_hub_must_take_the_workers_token(
 def test_a_token_that_was_not_made_yet_is_a_warning_and_not_made(settings: Settings) -> None:
     with client(nobody) as asking:
         assert doctor.worker_token(asking, settings).state is State.WARN
+        assert doctor.desk_token(asking, settings).state is State.WARN
     assert not settings.state.root.exists()
 
 
@@ -490,6 +492,17 @@ def test_the_desk_must_answer_where_the_proxy_is_told_to_find_it(
         check = doctor.desk(asking, settings)
     assert check.state is state
     assert text in check.text
+
+
+@pytest.mark.parametrize(("answer", "state"), [(200, State.OK), (403, State.FAIL), (500, State.FAIL), (0, State.WARN)])
+def test_the_hub_must_know_the_desk(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, answer: int, state: State
+) -> None:
+    monkeypatch.setenv("NBFED_DESK_TOKEN", "hush")
+    with client(lambda request: httpx.Response(answer) if answer else nobody(request)) as asking:
+        check = doctor.desk_token(asking, settings)
+    assert check.state is state
+    assert "hush" not in check.text
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from federation.errors import DATABASE_AWAY, Failure
 from federation.i18n import LANGUAGES, use_language
 from federation.ids import new_id
 from federation.persons import Facts, Person, remember
+from federation.pictures import steps
 from federation.state import StateFolder
 from federation.terms import accept
 from hub_config.look import TEMPLATES_FOLDER
@@ -43,6 +44,7 @@ from hub_config.settings import DEMO_FILE, load
 from hub_config.sign_in.page import ProviderChoice
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours, to_unit_hours
+from quota.course_picture import CoursePicture
 from quota.page import GrantStanding
 from quota.statement import Standing, standing
 from spawners.backends.child import Wait
@@ -595,11 +597,16 @@ HOME_VIEW = HomeView(
     ended=[ENDED, replace(ENDED, server="second")], form=FORM,
 )  # fmt: skip
 EMPTY_VIEW = HomeView(name="Inês", quota=_quota(Standing()), pools=[], running=[], ended=[], form=CLOSED)
+STEPS = steps([(NOW, 3.0)], begin=NOW, end=NOW + timedelta(days=30), top=5)
+COURSE = CoursePicture(
+    begins_at=NOW, now=NOW, ends_at=NOW + timedelta(days=30), past=STEPS, ahead=STEPS, today_x=44, left=3.0,
+    left_at_end=3.0, rows=[(NOW, 3.0), (NOW + timedelta(days=30), 3.0)],
+)  # fmt: skip
 ACCESS_VIEW = AccessView(
     name="Inês", user_name="ines-abc234", email="ines@example.org", organisation="example.org", provider="demo",
     subject="0a" * 32, facts_at=NOW, is_stale=False, communities=[COMMUNITY], affiliations=["faculty@example.org"],
     unchecked_affiliations=["staff@other.org"], assurance=["IAP/medium"], mfa=True, roles=["reviewer"],
-    not_understood=["urn:?"], tier="T1", quota=QUOTA, pools=[],
+    not_understood=["urn:?"], tier="T1", quota=QUOTA, course=COURSE, pools=[],
     tiers=[
         TierView(name="T0", holds=True, gives=[], asks=[]),
         TierView(name="T1", holds=True, gives=["100 unit-hours"], asks=[Wanted(text="the membership", holds=True)]),
@@ -632,7 +639,7 @@ ACCESS_VIEW = AccessView(
 )  # fmt: skip
 NOTHING_VIEW = replace(
     ACCESS_VIEW, email="", organisation="", communities=[], affiliations=[], unchecked_affiliations=[], assurance=[],
-    mfa=False, roles=[], not_understood=[], tier="", quota=_quota(Standing()), tiers=[], sites=[],
+    mfa=False, roles=[], not_understood=[], tier="", quota=_quota(Standing()), course=None, tiers=[], sites=[],
     terms_accepted_at=None, is_stale=True, requests=[],
 )  # fmt: skip
 TERMS_VIEW = TermsView(version="2026-11", since=NOW, html=as_html("# Be *kind*"), language="es")
@@ -783,6 +790,7 @@ def test_a_place_that_takes_nothing_just_now_cannot_be_chosen_and_says_why(templ
 def test_every_template_of_ours_is_rendered_here_or_is_part_of_one() -> None:
     parts = {
         "_batch_choices.html",
+        "_course.html",
         "_nav.html",
         "_nothing_to_start.html",
         "_notices.html",

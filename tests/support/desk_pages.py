@@ -15,7 +15,7 @@ from starlette.routing import Mount
 
 from federation.database import Database
 from federation.persons import Facts, Person, remember
-from hub_config.look import TEMPLATES_FOLDER, asset, hub_style
+from hub_config.look import TEMPLATES_FOLDER, asset, hub_static, hub_style
 from hub_config.settings import FederationYaml, parse
 from quota.ledger import Ledger
 from spawners.sessions import Sessions
@@ -105,7 +105,7 @@ class DeskPages:
         settings: FederationYaml = parse(_YAML, "federation.yaml")
         self.desk = Desk(
             offer=_offer(settings),
-            look=Look(templates=TEMPLATES_FOLDER, asset=asset, hub_style=hub_style),
+            look=Look(templates=TEMPLATES_FOLDER, asset=asset, hub_style=hub_style, hub_static=hub_static),
             database=database,
             requests=self.store.requests,
             ledger=Ledger(database, clock=self.store.clock, actor="desk"),

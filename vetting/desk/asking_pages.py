@@ -11,10 +11,11 @@ from federation.errors import Failure
 from vetting.asking import Given, Kind
 from vetting.desk.forms import Form
 from vetting.desk.gate import SentForm, TheDesk, open_to
-from vetting.desk.own import own_request, own_summaries
+from vetting.desk.own import mapped_at, own_request, own_summaries
 from vetting.desk.pages import render
 from vetting.desk.parts import PREFIX, Desk
 from vetting.desk.people import person_now
+from vetting.desk.pictures import course_of
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
 from vetting.desk.wishes import AskForm, form_of, kinds_on_offer, read_asked, suggested, typed
@@ -26,6 +27,7 @@ __all__ = ["Person", "router"]
 
 _SEE_OTHER = 303
 _SEND = "send"
+_GIVEN = (State.ACTIVE, State.SUSPENDED)
 
 router = APIRouter()
 Person = Annotated[Visitor, open_to(Right.OWN)]
@@ -119,21 +121,15 @@ def _one(
     request: HttpRequest, desk: Desk, visitor: Visitor, request_id: str, *, failure: Failure | None = None,
     form: AskForm | None = None, words: str = "",
 ) -> Response:  # fmt: skip
-    own = own_request(desk.requests, desk.offer.sites, request_id, visitor.as_person, desk.clock())
+    mapped = mapped_at(desk.database, desk.offer.sites, visitor.person.id)
+    own = own_request(desk.requests, desk.offer.sites, request_id, visitor.as_person, desk.clock(), mapped)
     if Event.EDIT in own.events and form is None:
         form = form_of(desk.offer, own.request.kind, own.request.asked)
+    has_quota = own.request.state in _GIVEN and own.request.decision and own.request.decision.amount_milli_unit_seconds
     return render(
-        request,
-        visitor,
-        "request.html",
-        failure=failure,
-        own=own,
-        form=form,
-        offer=desk.offer,
-        words=words,
-        Event=Event,
-        person=person_now(visitor.person),
-    )
+        request, visitor, "request.html", failure=failure, own=own, form=form, offer=desk.offer, words=words, Event=Event,
+        person=person_now(visitor.person), course=course_of(desk, visitor.person.id) if has_quota else None,
+    )  # fmt: skip
 
 
 def _form(

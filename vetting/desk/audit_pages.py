@@ -1,5 +1,6 @@
 """The audit trail, for operators: look for rows, and take them along as JSON Lines."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -10,7 +11,8 @@ from starlette.responses import Response, StreamingResponse
 
 from federation.audit import Act
 from federation.errors import Failure
-from federation.persons import find_by_user_name, persons_by_id
+from federation.ids import reference
+from federation.persons import Person, find_by_user_name, persons_by_id
 from federation.trail import Entry, Wanted, as_lines, entries
 from vetting.desk.gate import TheDesk, open_to
 from vetting.desk.pages import render
@@ -24,7 +26,7 @@ __all__ = ["MOST_SEQ", "router"]
 
 _PAGE = 100
 MOST_SEQ = 2**63 - 1
-_PERSON = "person:"
+_PERSON, _REQUEST = "person:", "request:"
 
 router = APIRouter()
 Operator = Annotated[Visitor, open_to(Right.OPERATE)]
@@ -32,11 +34,12 @@ Operator = Annotated[Visitor, open_to(Right.OPERATE)]
 
 @dataclass(frozen=True, kw_only=True)
 class EntryShown:
-    """A row, with who did it and about whom, as people say it."""
+    """A row, with who did it and about whom, as people say it; `request_id` where it is about a request."""
 
     entry: Entry
     actor: str
     target: str
+    request_id: str
 
 
 @router.get("/audit")
@@ -102,4 +105,10 @@ def _shown(desk: Desk, found: list[Entry]) -> list[EntryShown]:
     }
     with desk.database.read() as connection:
         people = persons_by_id(connection, names)
-    return [EntryShown(entry=one, actor=who_is(one.actor, people), target=who_is(one.target, people)) for one in found]
+    return [_row(one, people) for one in found]
+
+
+def _row(entry: Entry, people: Mapping[str, Person]) -> EntryShown:
+    request_id = entry.target.removeprefix(_REQUEST) if entry.target.startswith(_REQUEST) else ""
+    target = f"{_REQUEST}{reference(request_id)}" if request_id else who_is(entry.target, people)
+    return EntryShown(entry=entry, actor=who_is(entry.actor, people), target=target, request_id=request_id)

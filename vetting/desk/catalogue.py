@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from federation.errors import Failure
 from federation.i18n import country_name, gettext
 from federation.persons import Facts
-from federation.settings import Environment, Site, in_language
+from federation.settings import BatchSite, Environment, Site, in_language
 from quota.words import each_period
 from vetting.desk.parts import Desk, Offer
 from vetting.eligibility import Eligibility, derive
 from vetting.missing import describe
 from vetting.recorded import Recorded
+from vetting.settings import Tier
 from vetting.words import size_of
 
 __all__ = ["Catalogue", "EnvironmentShown", "FlavourShown", "SiteShown", "TierShown", "catalogue_of"]
@@ -54,7 +55,10 @@ class FlavourShown:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteShown:
-    """A site; `asks` is what it wants of everybody beside the tier, `closed` why it takes nothing just now."""
+    """A site; `asks` is what it wants of everybody beside the tier, `closed` why it takes nothing just now.
+
+    `gives_accounts` says whether people may need an account of their own there.
+    """
 
     name: str
     title: str
@@ -62,6 +66,7 @@ class SiteShown:
     kind: str
     files: str
     asks: list[str]
+    gives_accounts: bool
     flavours: list[FlavourShown]
     environments: list[EnvironmentShown]
     closed: str
@@ -106,10 +111,15 @@ def _site(offer: Offer, name: str, nobody: Eligibility, closed: Mapping[str, Fai
         kind=gettext(_KINDS[site.kind]),
         files=in_language(site.files),
         asks=[describe(check) for check in nobody.at[name].asks],
+        gives_accounts=isinstance(site, BatchSite) or any(_asks_a_mapping(tier) for tier in offer.tiers.values()),
         flavours=[_flavour(offer, flavour) for flavour in site.flavours],
         environments=[_environment(one) for one in offer.environments.values() if _is_at(one, site)],
         closed=closed[name].message if name in closed else "",
     )
+
+
+def _asks_a_mapping(tier: Tier) -> bool:
+    return any(rule.mapping is not None for rule in (tier, *tier.any))
 
 
 def _flavour(offer: Offer, name: str) -> FlavourShown:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from federation.errors import Failure
+from federation.i18n import gettext
 from federation.persons import Facts, Person, persons_by_id
 from federation.settings import in_language
 from federation.terms import TermsInForce, in_force
@@ -24,8 +24,8 @@ from vetting.desk.queue import urgency, who_is
 from vetting.desk.reviewing import may_decide
 from vetting.desk.visitors import Visitor
 from vetting.eligibility import Check, Eligibility, derive
-from vetting.missing import describe
-from vetting.placement import Wish, places
+from vetting.missing import describe, describe_all
+from vetting.placement import Option, Wish, places
 from vetting.recorded import Recorded
 from vetting.records import recorded_of
 from vetting.requests import Request, Step
@@ -35,6 +35,7 @@ __all__ = ["CheckShown", "Dossier", "ReviewStep", "SiteSuggested", "dossier_of"]
 
 _MONTH, _QUARTER = timedelta(days=30), timedelta(days=90)
 _PERSON = "person:"
+_FORBIDDEN = 403
 _OF_THE_PROVIDER = ("communities", "assurance", "affiliation", "mfa", "any", "tier")
 
 
@@ -177,11 +178,14 @@ def _step(step: Step, people: Mapping[str, Person]) -> ReviewStep:
 
 
 def _checks(desk: Desk, request: Request, eligibility: Eligibility) -> tuple[Check, ...]:
-    """What the rules ask for of who wants this: the tier, or that of the flavour; and the terms."""
+    """What the rules ask for of who wants this: the tier, or that of the flavour, at the site that is asked for, if it is
+    one; and the terms.
+    """
     offer, asked = desk.offer, request.asked
     flavour = offer.flavours.get(asked.flavour)
     tier = asked.tier if request.kind is Kind.TIER else flavour.tier if flavour else eligibility.tier
-    checks = (*eligibility.given(tier), *eligibility.missing(tier)) if tier in offer.tiers and tier else ()
+    site = asked.sites[0] if len(asked.sites) == 1 and asked.sites[0] in offer.sites else None
+    checks = (*eligibility.given(tier, site), *eligibility.missing(tier, site)) if tier in offer.tiers and tier else ()
     terms = (eligibility.terms,) if eligibility.terms is not None else ()
     return tuple(dict.fromkeys((*checks, *terms)))
 
@@ -195,7 +199,7 @@ def _sites(desk: Desk, request: Request, eligibility: Eligibility) -> list[SiteS
     """All sites, those first that would take the flavour that is asked for, or the first one that there is."""
     offer = desk.offer
     flavour = request.asked.flavour if request.asked.flavour in offer.flavours else next(iter(offer.flavours))
-    found: dict[str, Failure | None] = {}
+    found: dict[str, str] = {}
     for environment in offer.environments:
         options = places(
             Wish(flavour=flavour, environment=environment), eligibility=eligibility, flavours=offer.flavours,
@@ -204,9 +208,16 @@ def _sites(desk: Desk, request: Request, eligibility: Eligibility) -> list[SiteS
         )  # fmt: skip
         for option in options:
             if option.site not in found or option.why_not is None:
-                found[option.site] = option.why_not
-    ranked = sorted(found.items(), key=lambda one: one[1] is not None)
+                found[option.site] = _why_not(option)
+    ranked = sorted(found.items(), key=lambda one: bool(one[1]))
     return [
-        SiteSuggested(name=name, title=in_language(offer.sites[name].title, name), why_not=why.message if why else "")
-        for name, why in ranked
+        SiteSuggested(name=name, title=in_language(offer.sites[name].title, name), why_not=why) for name, why in ranked
     ]
+
+
+def _why_not(option: Option) -> str:
+    """In words for who decides: what the person misses there, else what they would be told themselves."""
+    if option.why_not is None:
+        return ""
+    missing = option.missing if option.why_not.problem.status == _FORBIDDEN else ()
+    return gettext("missing: {missing}").format(missing=describe_all(missing)) if missing else option.why_not.message

@@ -24,6 +24,7 @@ from vetting.desk.forms import Form
 from vetting.desk.gate import SentForm, TheDesk, open_to
 from vetting.desk.pages import render
 from vetting.desk.parts import PREFIX, Desk
+from vetting.desk.pictures import course_of
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
 from vetting.desk.wishes import day_of, hours_of, read_end, read_hours
@@ -140,7 +141,7 @@ def _one(
     return render(
         request, visitor, "account.html", failure=failure, person=person, books=books, grants=grants, key=new_id(),
         is_own=person_id == visitor.person.id, may_change=_may_change, hours_of=hours_of, day_of=day_of,
-        until=_suggested_end(desk, now), typed=typed,
+        until=_suggested_end(desk, now), typed=typed, course=course_of(desk, person_id),
     )  # fmt: skip
 
 

@@ -3,25 +3,38 @@
 What the support team noted for itself, and who of it decided, is in none of this.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from federation.database import Database
 from federation.i18n import gettext
 from federation.settings import Site, in_language
 from vetting.asking import Actor
 from vetting.guards import RENEWAL_DAYS
+from vetting.mappings import SiteMapping, newest
 from vetting.requests import Request, Requests, Step
 from vetting.transitions import TABLE, Event, State, Who
-from vetting.words import about, how_far
+from vetting.words import about, how_far, site_said
 
-__all__ = ["OwnRequest", "OwnSummary", "StepShown", "happened", "own_request", "own_summaries", "summary_of"]
+__all__ = [
+    "AccountShown",
+    "OwnRequest",
+    "OwnSummary",
+    "StepShown",
+    "happened",
+    "mapped_at",
+    "own_request",
+    "own_summaries",
+    "summary_of",
+]
 
 
 def _(message: str) -> str:
     return message
 
 
+_GIVEN = (State.ACTIVE, State.SUSPENDED, State.EXPIRED)
 _WITH_A_NOTE = (State.APPROVED, State.ACTIVE, State.SUSPENDED, State.DENIED)
 _HAPPENED = {
     Event.OPEN: _("Begun"),
@@ -78,6 +91,17 @@ class StepShown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccountShown:
+    """An account at a site that was asked for with a request, and what the site said."""
+
+    site: str
+    title: str
+    account: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class OwnRequest:
     """A request in full, with what the person may do with it now.
 
@@ -89,6 +113,7 @@ class OwnRequest:
 
     request: Request
     summary: OwnSummary
+    accounts: list[AccountShown]
     steps: list[StepShown]
     events: frozenset[Event]
     renewable_from: datetime | None
@@ -133,10 +158,23 @@ def summary_of(requests: Requests, sites: Mapping[str, Site], request: Request) 
     )
 
 
+def mapped_at(database: Database, sites: Iterable[str], person_id: str) -> dict[str, SiteMapping]:
+    """The newest mapping of a person at each site that has one."""
+    with database.read() as connection:
+        found = {site: newest(connection, person_id, site) for site in sites}
+    return {site: mapping for site, mapping in found.items() if mapping is not None}
+
+
 def own_request(
-    requests: Requests, sites: Mapping[str, Site], request_id: str, actor: Actor, now: datetime
-) -> OwnRequest:
+    requests: Requests, sites: Mapping[str, Site], request_id: str, actor: Actor, now: datetime,
+    mapped: Mapping[str, SiteMapping],
+) -> OwnRequest:  # fmt: skip
     """One of the actor's own requests in full.
+
+    Parameters
+    ----------
+    mapped
+        The newest mapping of the actor at each site.
 
     Raises
     ------
@@ -151,10 +189,27 @@ def own_request(
     return OwnRequest(
         request=request,
         summary=summary,
+        accounts=_accounts(request, sites, mapped),
         steps=[_step(step, request.person_id) for step in requests.steps(request_id, actor)],
         events=frozenset(events - {Event.RENEW} if too_early else events),
         renewable_from=renewable_from if too_early and Event.RENEW in events else None,
     )
+
+
+def _accounts(request: Request, sites: Mapping[str, Site], mapped: Mapping[str, SiteMapping]) -> list[AccountShown]:
+    """What the sites said that were asked with it: nothing before anybody asked them."""
+    given = request.decision.sites if request.decision and request.state in _GIVEN else ()
+    return [
+        AccountShown(
+            site=site,
+            title=in_language(sites[site].title, site) if site in sites else site,
+            account=mapped[site].account,
+            state=site_said(mapped[site].state),
+            reason=mapped[site].reason,
+        )
+        for site in given
+        if site in mapped
+    ]
 
 
 def _step(step: Step, person_id: str) -> StepShown:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from federation.errors import Failure
-from federation.i18n import current_language, decimal, gettext, language_name, moment, ngettext
+from federation.i18n import current_language, day, decimal, gettext, language_name, last_day, moment, ngettext
 from federation.settings import in_language
 from vetting.desk import seal
 from vetting.desk.gate import session_of
@@ -17,7 +17,7 @@ from vetting.desk.parts import PREFIX, Desk
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
 
-__all__ = ["Pages", "as_link", "render"]
+__all__ = ["Pages", "as_link", "render", "sentence"]
 
 _HUB = "/hub/"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -35,12 +35,13 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters["as_link"] = as_link
+        self._environment.filters.update(as_link=as_link, sentence=sentence)
         federation = desk.offer.federation
         self._environment.globals.update(
             _=gettext, gettext=gettext, ngettext=ngettext, decimal=decimal, moment=moment,
+            day=day, last_day=last_day,
             in_language=in_language, current_language=current_language, language_name=language_name,
-            asset=desk.look.asset, hub_style=desk.look.hub_style, static_url=lambda name: f"{_HUB}static/{name}",
+            asset=desk.look.asset, hub_style=desk.look.hub_style, static_url=desk.look.hub_static,
             base_url=_HUB, desk_url=PREFIX, logout_url=f"{_HUB}logout", parsed_scopes=(),
             federation_name=federation.name, federation_contact=federation.contact, is_demo=desk.offer.is_demo,
             languages=list(federation.languages), has_terms=federation.terms is not None,
@@ -53,6 +54,11 @@ class Pages:
             user=visitor.user_name if visitor else None, visitor=visitor, here=here, Right=Right,
             login_url=f"{PREFIX}sign-in", seal=seal.seal(self._desk.key, session_of(request)), **content,
         )  # fmt: skip
+
+
+def sentence(text: str) -> str:
+    """A text of ours as it stands at the beginning of a line."""
+    return text[:1].upper() + text[1:]
 
 
 def as_link(text: str) -> str:

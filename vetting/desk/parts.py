@@ -102,6 +102,7 @@ class Look:
     templates: Path
     asset: Callable[[str], str]
     hub_style: Callable[[], str]
+    hub_static: Callable[[str], str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,15 @@ from vetting.requests import Request
 from vetting.transitions import State
 from vetting.words import about
 
-__all__ = ["PAGE", "WAITING", "Queue", "QueueRow", "queue_of", "urgency", "who_is"]
+__all__ = ["PAGE", "WAITING", "WITH_A_TARGET", "Queue", "QueueRow", "queue_of", "urgency", "who_is"]
 
 WAITING = (State.SUBMITTED, State.IN_REVIEW, State.AWAITING_SECOND, State.NEEDS_INFO, State.APPROVED)
 """What somebody still has to do something about."""
 
 PAGE = 50
-_WITH_A_TARGET = (State.SUBMITTED, State.IN_REVIEW, State.AWAITING_SECOND)
+WITH_A_TARGET = (State.SUBMITTED, State.IN_REVIEW, State.AWAITING_SECOND)
+"""What reviewers have to do something about, within the target time."""
+
 _PERSON = "person:"
 
 
@@ -76,7 +78,7 @@ def queue_of(
 
 def urgency(request: Request, target: timedelta, now: datetime) -> str:
     """Whether an answer is late, or will be soon. While the person is asked something, it is neither."""
-    if request.due_at is None or request.state not in _WITH_A_TARGET:
+    if request.due_at is None or request.state not in WITH_A_TARGET:
         return ""
     left = request.due_at - now
     return "late" if left < timedelta(0) else "soon" if left <= target / 4 else ""

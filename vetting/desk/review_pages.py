@@ -18,6 +18,7 @@ from vetting.desk.dossier import dossier_of
 from vetting.desk.gate import SentForm, TheDesk, open_to
 from vetting.desk.pages import render
 from vetting.desk.parts import PREFIX, Desk
+from vetting.desk.pictures import course_of, waited
 from vetting.desk.queue import WAITING, queue_of
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
@@ -62,7 +63,7 @@ def queue(
     )  # fmt: skip
     return render(
         request, visitor, "queue.html", queue=found, state=chosen_state, kind=chosen_kind, states=State, kinds=Kind,
-        waiting=WAITING,
+        waiting=WAITING, waited=waited(desk),
     )  # fmt: skip
 
 
@@ -122,5 +123,5 @@ def _one(
     dossier = dossier_of(desk, visitor, request_id)
     return render(
         request, visitor, "review.html", failure=failure, dossier=dossier, form=form or decision_form(dossier.request),
-        offer=desk.offer, codes=DenialCode, Event=Event, State=State,
+        course=course_of(desk, dossier.request.person_id), offer=desk.offer, codes=DenialCode, Event=Event, State=State,
     )  # fmt: skip

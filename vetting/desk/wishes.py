@@ -43,6 +43,7 @@ _ABOUT_QUOTA = frozenset(
         GRANT_ENDED, NO_GRANT, NOT_IN_DEFAULT, POOL_FULL, POOL_USED_UP, QUOTA_HELD, QUOTA_SPENT, QUOTA_USED_UP,
     )
 )  # fmt: skip
+_WITH_HOURS = (Kind.QUOTA, Kind.SITE)
 _HOURS_SUGGESTED = 100
 _MOST_DIGITS = 20
 
@@ -78,11 +79,12 @@ def suggested(
     if chosen is None:
         return None
     hours = _HOURS_SUGGESTED * (wanted.weight if wanted else 1)
+    at_site = chosen is Kind.SITE and wanted is not None
     tiers = _tiers(offer)
     asked = Asked(
         ends_at=months_later(now, offer.grant_months),
         tier=(wanted.tier if wanted and wanted.tier in tiers else tiers[0]) if chosen is Kind.TIER else "",
-        amount_milli_unit_seconds=from_unit_hours(Decimal(hours)) if chosen is Kind.QUOTA else 0,
+        amount_milli_unit_seconds=from_unit_hours(Decimal(hours)) if chosen is Kind.QUOTA or at_site else 0,
         flavour=flavour if wanted else "",
         sites=(site,) if chosen is Kind.SITE and site in offer.sites else (),
     )
@@ -149,7 +151,7 @@ def read_asked(offer: Offer, kind: Kind, form: Form) -> Asked:
     return Asked(
         ends_at=read_end(form.text("until")),
         tier=form.text("tier") if kind is Kind.TIER else "",
-        amount_milli_unit_seconds=read_hours(form.text("hours")) if kind is Kind.QUOTA else 0,
+        amount_milli_unit_seconds=read_hours(form.text("hours")) if kind in _WITH_HOURS else 0,
         flavour=flavour if flavour in offer.flavours else "",
         sites=tuple(dict.fromkeys(form.texts("site"))) if kind is Kind.SITE else (),
         purpose=form.text("purpose"),

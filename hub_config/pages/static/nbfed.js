@@ -6,7 +6,8 @@ const language = document.documentElement.lang;
 // Moments in the reader's own zone, with the zone named.
 for (const time of document.querySelectorAll("time[datetime]")) {
   const short = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
-  const options = time.dataset.only === "time" ? short : { dateStyle: "medium", timeStyle: "long" };
+  const date = { year: "numeric", month: "short", day: "numeric", ...short };
+  const options = time.dataset.only === "time" ? short : "seconds" in time.dataset ? { ...date, second: "2-digit" } : date;
   time.textContent = new Intl.DateTimeFormat(language, options).format(new Date(time.dateTime));
 }
 

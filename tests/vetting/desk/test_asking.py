@@ -257,7 +257,9 @@ def test_what_is_written_is_no_markup_wherever_it_is_shown(pages: DeskPages) -> 
     bad = browser.submit(browser.page("ask", kind="quota"), "#ask-form", "[value=keep]", **evil)
     texts = [bad.text]
     path = led_to(
-        browser.submit(browser.page("ask", kind="site"), "#ask-form", "[value=keep]", site=[EVIL[:40]], **evil)
+        browser.submit(
+            browser.page("ask", kind="site"), "#ask-form", "[value=keep]", site=[EVIL[:40]], **evil | {"hours": "3"}
+        )
     )
     texts += [browser.get(path).text, browser.get("requests").text]
     texts += [browser.get("ask", kind=EVIL, about=EVIL, flavour=EVIL, site=EVIL).text, browser.get(EVIL).text]

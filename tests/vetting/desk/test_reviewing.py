@@ -56,7 +56,7 @@ def test_the_queue_has_what_waits_those_first_that_are_due_first(pages: DeskPage
     assert rows(page) == [first.id, second.id]
     assert draft.id not in str(page)
     text = page.select_one(f"[data-request='{first.id}']").get_text(" ", strip=True)
-    for part in ("Ana", "100 unit-hours", "wait for a reviewer", "1 day"):
+    for part in ("Ana", "100 unit-hours", "waits for a reviewer", "1 day"):
         assert part in text
 
 
@@ -373,3 +373,45 @@ def test_an_answer_that_there_is_not_says_nothing(pages: DeskPages) -> None:
     request = pages.store.submitted("ana")
     refused = press(pages.browser("rosa", "reviewer"), request, "ask", answer="none", no_conflict="yes")
     assert code(refused) == "words-needed"
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def test_how_long_requests_wait_is_a_picture_with_a_table(pages: DeskPages) -> None:
+    browser = pages.browser("rita", "reviewer")
+    assert browser.page("queue").select_one("#waited") is None
+    for name in ("ana", "ben"):
+        pages.store.submitted(name)
+    pages.store.clock.move(2 * DAY)
+    pages.store.submitted("cleo")
+    asked = pages.store.in_review("dora")
+    pages.store.act(asked, Event.ASK, pages.store.reviewer(), text="Which data?")
+    pages.store.clock.move(timedelta(days=1.5))
+    pages.person("rita", "reviewer")
+    picture = browser.page("queue").select_one("#waited")
+    assert picture is not None
+    rows = [[cell.get_text(" ", strip=True) for cell in row.select("td")] for row in picture.select("tbody tr")]
+    assert rows == [
+        ["less than 1 day", "0"], ["1 to 3 days", "1"], ["3 to 7 days (late)", "2"], ["7 to 14 days (late)", "0"],
+        ["14 days and more (late)", "0"],
+    ]  # fmt: skip
+    assert "3 wait for reviewers, 2 of them" in picture.select_one("desc").get_text()
+    assert [column.get("class") for column in picture.select("svg[role=img] rect")][:3] == [
+        ["nb-picture-column"], ["nb-picture-column"], ["nb-picture-column", "nb-late"],
+    ]  # fmt: skip
+
+
+def test_what_is_left_over_time_is_a_picture_for_who_decides_and_for_who_has_it(pages: DeskPages) -> None:
+    given = pages.store.active("ana")
+    pages.store.clock.move(DAY)
+    pages.person("ana")
+    for browser, path in (
+        (pages.browser("ana"), f"requests/{given.id}"),
+        (pages.browser("rita", "reviewer"), f"review/{given.id}"),
+        (pages.browser("olga", "operator"), f"grants/{pages.store.people['ana'].id}"),
+    ):
+        picture = browser.page(path).select_one("#course")
+        assert picture is not None, path
+        assert "100 unit-hours are left today" in picture.select_one("desc").get_text()
+        assert picture.select("tbody tr")[-1].select("td")[-1].get_text() == "100"

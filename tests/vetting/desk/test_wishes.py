@@ -44,7 +44,10 @@ def test_what_was_refused_is_in_the_fields(pages: DeskPages) -> None:
     assert (quota.fields["hours"], quota.fields["until"], quota.fields["flavour"]) == ("2000", "2027-11-23", "gpu")
     site = suggested(offer, NOW, about="site-asks-more", flavour="gpu", site="hpc")
     assert site is not None
-    assert (site.chosen_sites, site.fields["hours"]) == (("hpc",), "")
+    assert (site.chosen_sites, site.fields["hours"]) == (("hpc",), "2000")
+    only = suggested(offer, NOW, kind="site")
+    assert only is not None
+    assert only.fields["hours"] == ""
     tier = suggested(offer, NOW, about="flavour-needs-tier", flavour="gpu")
     assert tier is not None
     assert (tier.fields["tier"], tier.tiers) == ("T2", ("T2",))

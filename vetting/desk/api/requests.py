@@ -21,7 +21,7 @@ from vetting.desk.api.shapes import (
 from vetting.desk.asking_pages import Person
 from vetting.desk.dossier import dossier_of
 from vetting.desk.gate import TheDesk
-from vetting.desk.own import own_request
+from vetting.desk.own import mapped_at, own_request
 from vetting.desk.parts import Desk
 from vetting.desk.queue import queue_of
 from vetting.desk.review_pages import Reader, Reviewer, ReviewEvent, decide_about
@@ -69,7 +69,9 @@ def begin(desk: TheDesk, visitor: Person, sent: WishSent) -> OwnInFull:
 @router.get("/requests/{request_id}", tags=["own requests"])
 def own_one(desk: TheDesk, visitor: Person, request_id: str) -> OwnInFull:
     """One of one's own, with its story."""
-    return OwnInFull.of_own(own_request(desk.requests, desk.offer.sites, request_id, visitor.as_person, desk.clock()))
+    mapped = mapped_at(desk.database, desk.offer.sites, visitor.person.id)
+    own = own_request(desk.requests, desk.offer.sites, request_id, visitor.as_person, desk.clock(), mapped)
+    return OwnInFull.of_own(own)
 
 
 @router.put("/requests/{request_id}", tags=["own requests"])
