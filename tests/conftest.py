@@ -24,6 +24,8 @@ from tests.support.postgres import PostgresServer, running_postgres
 from tests.support.service import Service, running_service
 from tests.support.slurm import SlurmSite, running_sites
 from tests.support.slurm import why_not as why_no_batch_sites
+from tests.support.slurm_accounting import AccountedSite, running_accounted_site
+from tests.support.slurm_accounting import why_not as why_no_accounting
 
 ROOT = Path(__file__).parents[1]
 
@@ -127,6 +129,18 @@ def batch_sites() -> Iterator[dict[str, SlurmSite]]:
         pytest.skip(reason)
     with running_sites() as sites:
         yield sites
+
+
+@pytest.fixture(scope="session")
+def accounted_site() -> Iterator[AccountedSite]:
+    """A third one, `sierra`, with real accounting (slurmdbd). Who stops a daemon starts it again."""
+    reason = why_no_accounting()
+    if reason is not None:
+        if os.environ.get("CI") == "true":
+            raise AssertionError(reason)
+        pytest.skip(reason)
+    with running_accounted_site() as site:
+        yield site
 
 
 @pytest.fixture(scope="module")

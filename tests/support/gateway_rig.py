@@ -200,7 +200,7 @@ class RunningGateway:
     def nbfed(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "hub_config.cli", *words],
-            env=self._environment(), capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
+            env=self._environment(), capture_output=True, text=True, timeout=180, check=False, cwd=ROOT,
         )  # fmt: skip
 
     def master_pid(self, site: str, kind: MasterKind) -> int:

@@ -1,5 +1,6 @@
 """A batch site with real accounting: slurmdbd on a MariaDB of its own, which only loopback reaches."""
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -7,13 +8,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.service import free_ports
-from tests.support.slurm import SlurmSite, until
+from tests.support.slurm import SITES, SlurmSite, make_accounts, until
 from tests.support.slurm import why_not as why_no_slurm
 
-__all__ = ["AccountedSite", "why_not"]
+__all__ = ["AccountedSite", "running_accounted_site", "why_not"]
 
 _ACCOUNT = "slurm"
 """Who runs MariaDB, which refuses root; Debian's packages of Slurm make this account."""
@@ -52,6 +55,9 @@ def why_not() -> str | None:
 
 class AccountedSite(SlurmSite):
     """A cluster whose accounting has every job, also long after the controller forgot it."""
+
+    sacct = ("sacct", "--allocations", "--duplicates")
+    history = "accounting"
 
     def __init__(self, name: str, folder: Path, accounts: tuple[str, ...]) -> None:
         self._port, self._database_port = free_ports(2)
@@ -109,6 +115,21 @@ class AccountedSite(SlurmSite):
             "--innodb-buffer-pool-size=32M", account=_ACCOUNT,
         )  # fmt: skip
         until(lambda: _answers(self._database_port), what=f"MariaDB\n{self.logs()}")
+
+
+@contextlib.contextmanager
+def running_accounted_site() -> Iterator[AccountedSite]:
+    """The site `sierra`, for as long as the block lasts; its accounts are those of `costa`."""
+    folder = Path(tempfile.mkdtemp(prefix="nbfed-batch-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    make_accounts(SITES["costa"])
+    site = AccountedSite("sierra", folder / "sierra", SITES["costa"])
+    try:
+        site.start()
+        yield site
+    finally:
+        site.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answers(port: int) -> bool:
