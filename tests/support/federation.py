@@ -18,15 +18,17 @@ from typing import Any
 import httpx
 
 from federation.persons import find_by_user_name
+from federation.settings import BatchSite
 from hub_config.demo.hpc.site import site_settings
 from quota.statement import Line
 from spawners.gateway.answers import GatewayError, SiteState
 from spawners.gateway.client import GatewayClient
+from spawners.gateway.link import Link, MasterKind
 from spawners.sessions import Server, Session
 from spawners.site_files import ROBOT
 from tests.services.test_session import lines_of, wait_for
 from tests.support.gate import Gate
-from tests.support.gateway_rig import wait_until
+from tests.support.gateway_rig import pid_of_master, wait_until
 from tests.support.person import Person
 from tests.support.service import Service, running_service
 from tests.support.sites import certify
@@ -63,6 +65,10 @@ class Federation:
     def gateway_log(self) -> Path:
         return self.service.root / "gateway.log"
 
+    @property
+    def gateway_folder(self) -> Path:
+        return self.service.state.root / "gateway"
+
     def sign_in(self, persona: str) -> Person:
         """Somebody whom all sites accepted."""
         person = Person(self.service.base_url).sign_in(persona)
@@ -88,6 +94,30 @@ class Federation:
         assert self.gateway is not None
         self.gateway.kill()
         self.gateway.wait()
+
+    def master_pid(self, site: str, kind: MasterKind) -> int:
+        """The process of a master; 0 without one."""
+        settings = self.service.settings.yaml.sites[site]
+        assert isinstance(settings, BatchSite)
+        return pid_of_master(Link(hub="hub", site=site, settings=settings, folder=self.gateway_folder), kind)
+
+    def kill(self, victim: str, site: str) -> None:
+        """kill -9 of hub, gateway, or a master of a site."""
+        if victim == "hub":
+            self.service.kill("hub")
+        elif victim == "gateway":
+            self.kill_gateway()
+        elif pid := self.master_pid(site, MasterKind(victim)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def bring_back(self, victim: str) -> None:
+        """After `kill`: wait until it is there again; the gateway nobody else starts. Masters the gateway sees to."""
+        if victim == "hub":
+            self.service.wait_for_child("hub")
+            self.service.wait_until_up()
+        elif victim == "gateway":
+            self.start_gateway()
 
     def _in_order(self) -> bool:
         with contextlib.suppress(GatewayError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.service import free_ports
-from tests.support.slurm import SITES, SlurmSite, make_accounts, until
+from tests.support.slurm import SITES, Record, SlurmSite, make_accounts, until
 from tests.support.slurm import why_not as why_no_slurm
 
 __all__ = ["AccountedSite", "running_accounted_site", "why_not"]
@@ -88,6 +88,16 @@ class AccountedSite(SlurmSite):
 
     def stop_accounting(self) -> None:
         self.stop_daemon("slurmdbd", signal.SIGKILL)
+
+    def every_record(self) -> dict[str, list[Record]]:
+        """All runs of today and yesterday that are on record, by the name of their job."""
+        form = "--format=jobname%80,jobid,state,start,end,nodelist"
+        words = [*self.sacct, "--allusers", "--starttime=now-1days", "--noheader", "--parsable2", form]
+        found: dict[str, list[Record]] = {}
+        for line in self.run("env", "SLURM_TIME_FORMAT=%s", *words).splitlines():
+            name, *fields = line.split("|")
+            found.setdefault(name, []).append(Record.of(fields))
+        return found
 
     def _start_database(self) -> None:
         data = self.folder / "database"
