@@ -182,6 +182,11 @@ class Federation:
         servers: dict[str, Any] = person.api("GET", f"users/{person.user_name}").json()["servers"]
         return {name for name, server in servers.items() if server["ready"]}
 
+    def open_names(self, person: Person) -> set[str]:
+        """The servers that have an open session."""
+        found = self.service.house.sessions.open_on("hub")
+        return {one.server.name for one in found if one.server.user == person.user_name}
+
     def session_of(self, person: Person, server: str = "") -> Session:
         """The open session of a server."""
         session = self.service.house.sessions.open_of(Server("hub", person.user_name, server))
