@@ -177,13 +177,13 @@ def standing_at_every_step(crowd: Crowd, to_end: str, number: int) -> Iterator[d
     names = {step: f"{step}-{number}" for step in ("intent", "handed", "stored", "forward")}
     holds = [crowd.folder / f"before-{INTENT}", crowd.folder / f"after-{HANDED}"]
     stopped: list[psutil.Process] = []
-    with ThreadPoolExecutor(3) as asking:
+    with ThreadPoolExecutor(5) as asking:  # the hub answers only when a session is ready, or late
         try:
             slurm.run("scontrol", "update", "PartitionName=short", "State=DOWN")
-            federation.begin(person, names["stored"], site=SITE, partition="short")
-            federation.begin(person, names["forward"], site=SITE)
-            wait_for(lambda: (one := crowd.session(names["stored"])) and one.backend_ref, _SECONDS)
+            asking.submit(federation.ask_for, person, names["stored"], site=SITE, partition="short")
+            asking.submit(federation.ask_for, person, names["forward"], site=SITE)
             stopped += stopped_before_it_answers(crowd, names["forward"])
+            wait_for(lambda: (one := crowd.session(names["stored"])) and one.backend_ref, _SECONDS)
             for hold in holds:
                 hold.touch()
             for step, minutes in (("intent", INTENT), ("handed", HANDED)):
@@ -207,7 +207,7 @@ def standing_at_every_step(crowd: Crowd, to_end: str, number: int) -> Iterator[d
 
 def stopped_before_it_answers(crowd: Crowd, name: str) -> list[psutil.Process]:
     """The session listens, the gateway has its forward, and it does not answer."""
-    session = wait_for(lambda: crowd.session(name))
+    session = wait_for(lambda: crowd.session(name), _SECONDS)
     account = crowd.federation.accounts[crowd.user, SITE]
     file = HOMES / account / ".nbfed" / "sessions" / session.attempt / "session.json"
     found: list[psutil.Process] = []
