@@ -25,6 +25,8 @@ from tests.support.postgres import PostgresServer, running_postgres
 from tests.support.service import Service, running_service
 from tests.support.slurm import SlurmSite, running_sites
 from tests.support.slurm import why_not as why_no_batch_sites
+from tests.support.slurm_accounting import AccountedSite, running_accounted_site
+from tests.support.slurm_accounting import why_not as why_no_accounting
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +47,7 @@ hypothesis_settings.register_profile("nbfed", deadline=None, suppress_health_che
 hypothesis_settings.load_profile("nbfed")
 
 
-_ONCE = {"batch_sites": "batch", "keycloak_server": "keycloak"}
+_ONCE = {"batch_sites": "batch", "accounted_site": "batch", "keycloak_server": "keycloak"}
 _ACCOUNTS = (ROOT / "tests" / "hpc", ROOT / "tests" / "spawners" / "gate", ROOT / "tests" / "spawners" / "gateway")
 
 
@@ -140,6 +142,16 @@ def batch_sites() -> Iterator[dict[str, SlurmSite]]:
         skip_or_fail(reason)
     with running_sites() as sites:
         yield sites
+
+
+@pytest.fixture(scope="session")
+def accounted_site() -> Iterator[AccountedSite]:
+    """A third one, `sierra`, with real accounting (slurmdbd). Who stops a daemon starts it again."""
+    reason = why_no_accounting()
+    if reason is not None:
+        skip_or_fail(reason)
+    with running_accounted_site() as site:
+        yield site
 
 
 @pytest.fixture(scope="module")

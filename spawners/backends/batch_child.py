@@ -45,7 +45,12 @@ __all__ = ["BatchChild", "child_class", "wanted_of"]
 
 _LOG_CHARACTERS = 400
 _SUBMIT_TRIES = 4
+"""Of what the site certainly does not have."""
 _SUBMIT_PAUSE_SECONDS = 2.0
+_DOUBT_SECONDS = 90.0
+"""How long a site is asked again that may have it: a gateway that died is there again sooner. The last try included, it is
+less than the worker leaves the hub for handing a session over (`handover_seconds`).
+"""
 _QUICK_LOOK_SECONDS, _QUICK_LOOKS = 0.3, 60
 _SLOWEST_LOOK_SECONDS = 5.0
 _SLOWER = 1.2
@@ -141,15 +146,18 @@ class BatchChild(Child):
         minutes = await asyncio.to_thread(self.walltime_minutes, self.session.attempt)
         wanted = wanted_of(shape(self.resources, self.flavour, self.site), minutes)
         script = self.script(wanted)
-        may_be_there = False
-        for left in reversed(range(_SUBMIT_TRIES)):
+        now = asyncio.get_running_loop().time
+        tries, doubt_until = 0, None
+        while doubt_until is None or now() < doubt_until:
+            tries += 1
             try:
                 await self._hand_over(script, wanted)
             except GatewayError as error:
                 self.log.warning("Attempt %s was not handed to %s: %s", self.session.attempt, self.jobs.site, error)
-                may_be_there = may_be_there or (isinstance(error, GatewayAway) and error.sent)
+                if doubt_until is None and isinstance(error, GatewayAway) and error.sent:
+                    doubt_until = now() + _DOUBT_SECONDS
                 busy = error.code == ErrorCode.BUSY  # with an earlier request of ours
-                if not may_be_there and not (busy and left):
+                if doubt_until is None and not (busy and tries < _SUBMIT_TRIES):
                     raise NotSubmitted(refusal_of(error, self.site_title)) from error
             else:
                 return

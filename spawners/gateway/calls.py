@@ -31,7 +31,7 @@ from spawners.gateway.protocol import (
     Submit,
 )
 
-__all__ = ["AT_ONCE", "Calls", "QueueFull", "SiteAway", "request_id"]
+__all__ = ["AT_ONCE", "LINK_PING_SECONDS", "Calls", "QueueFull", "SiteAway", "request_id"]
 
 AT_ONCE = 8
 _MOST_WAITING = 64
@@ -39,7 +39,7 @@ _SECONDS = {"ping": 10.0, "submit": 22.0, "queue": 22.0, "history": 22.0, "cance
 """Longer than the gate's own patience with the scheduler, whose refusal says more than our timeout; and with the ping
 after it shorter than that of who asks us.
 """
-_LINK_PING_SECONDS = 5.0
+LINK_PING_SECONDS = 5.0
 _SSH_FAILED = 255
 
 Request = Ping | Submit | Queue | History | Cancel
@@ -177,7 +177,7 @@ class Calls:
         `-O check` says that it runs. Past the queue, which may wait for that very link.
         """
         try:
-            await self._run(Ping(id=request_id()), _LINK_PING_SECONDS)
+            await self._run(Ping(id=request_id()), LINK_PING_SECONDS)
         except TooSlow:
             return False
         except TooMuch:

@@ -209,7 +209,7 @@ async def test_what_the_site_certainly_does_not_have_may_go_elsewhere(
 async def test_a_lost_answer_is_asked_for_again_and_is_one_job(place: Place, ana: Any) -> None:
     child = make(place)
     attempt = meant(place, ana, child)
-    place.system.faults["submit"] = ["lost", "away", "busy"]
+    place.system.faults["submit"] = ["lost", "away", "busy", *["away"] * 9]
     task = asyncio.ensure_future(child.start())
     await until(lambda: child.stage is Stage.QUEUED)
     assert list(place.system.jobs) == [attempt]
@@ -217,10 +217,11 @@ async def test_a_lost_answer_is_asked_for_again_and_is_one_job(place: Place, ana
 
 
 @pytest.mark.asyncio
-async def test_what_may_be_there_goes_nowhere_else(place: Place, ana: Any) -> None:
+async def test_what_may_be_there_goes_nowhere_else(place: Place, ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_child, "_DOUBT_SECONDS", 0.5)
     child = make(place)
     meant(place, ana, child)
-    place.system.faults["submit"] = ["silent"] * 9
+    place.system.faults["submit"] = ["silent", "drained"] * 1000
     with pytest.raises(Failure) as failed:
         await child.start()
     assert failed.value.problem is SITE_SILENT

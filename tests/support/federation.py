@@ -1,4 +1,4 @@
-"""A whole federation on real parts: hub, worker, proxy and gateway, and two Slurm sites behind sshd with their gates."""
+"""A whole federation on real parts: hub, worker, proxy and gateway, and Slurm sites behind sshd with their gates."""
 
 import contextlib
 import os
@@ -9,17 +9,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from federation.persons import find_by_user_name
+from federation.settings import BatchSite
 from hub_config.demo.hpc.site import site_settings
+from quota.statement import Line
 from spawners.gateway.answers import GatewayError, SiteState
 from spawners.gateway.client import GatewayClient
+from spawners.gateway.link import Link, MasterKind
+from spawners.sessions import Server, Session
 from spawners.site_files import ROBOT
+from tests.services.test_session import lines_of, wait_for
 from tests.support.gate import Gate
+from tests.support.gateway_rig import pid_of_master, wait_until
 from tests.support.person import Person
 from tests.support.service import Service, running_service
 from tests.support.sites import certify
@@ -31,8 +40,9 @@ from vetting.mappings import Event
 
 __all__ = ["Federation", "running_federation"]
 
-_READY_SECONDS = 60
-_END_SECONDS = 120
+_READY_SECONDS = 180
+_MANY_READY_SECONDS = 300
+_END_SECONDS = 180
 _DEFAULT = {"amount_hours": 100, "period": "month", "sessions": 60, "flavours": ["small", "medium"]}
 
 
@@ -55,6 +65,17 @@ class Federation:
     def gateway_log(self) -> Path:
         return self.service.root / "gateway.log"
 
+    @property
+    def gateway_folder(self) -> Path:
+        return self.service.state.root / "gateway"
+
+    def sign_in(self, persona: str) -> Person:
+        """Somebody whom all sites accepted."""
+        person = Person(self.service.base_url).sign_in(persona)
+        for site in self.slurm:
+            self.map(person, site)
+        return person
+
     def start_gateway(self) -> None:
         """Start it, and wait until both sites are in order."""
         with self.gateway_log.open("ab") as log:
@@ -73,6 +94,30 @@ class Federation:
         assert self.gateway is not None
         self.gateway.kill()
         self.gateway.wait()
+
+    def master_pid(self, site: str, kind: MasterKind) -> int:
+        """The process of a master; 0 without one."""
+        settings = self.service.settings.yaml.sites[site]
+        assert isinstance(settings, BatchSite)
+        return pid_of_master(Link(hub="hub", site=site, settings=settings, folder=self.gateway_folder), kind)
+
+    def kill(self, victim: str, site: str) -> None:
+        """kill -9 of hub, gateway, or a master of a site."""
+        if victim == "hub":
+            self.service.kill("hub")
+        elif victim == "gateway":
+            self.kill_gateway()
+        elif pid := self.master_pid(site, MasterKind(victim)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def bring_back(self, victim: str) -> None:
+        """After `kill`: wait until it is there again; the gateway nobody else starts. Masters the gateway sees to."""
+        if victim == "hub":
+            self.service.wait_for_child("hub")
+            self.service.wait_until_up()
+        elif victim == "gateway":
+            self.start_gateway()
 
     def _in_order(self) -> bool:
         with contextlib.suppress(GatewayError):
@@ -99,9 +144,7 @@ class Federation:
         """Stop what a person has, and wait until it is in the books."""
         sessions, user = self.service.house.sessions, person.user_name
         found = [one for one in sessions.open_on("hub") if one.server.user == user]
-        for session in found:
-            name = session.server.name
-            person.api("DELETE", f"users/{user}/servers/{name}" if name else f"users/{user}/server")
+        self.stop(person, *(session.server.name for session in found))
         deadline = time.monotonic() + _END_SECONDS
         while any(one.server.user == user for one in sessions.open_on("hub")):
             assert time.monotonic() < deadline, f"not all of {found} ended\n{self.service.all_logs()}"
@@ -112,22 +155,64 @@ class Federation:
         [job] = self.slurm[site].job_ids(f"nbfed-{attempt}")
         return job
 
-    def recorded(self, site: str, job: str) -> dict[str, str]:
-        """What Slurm's own file of completed jobs says of a job."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for line in self.slurm[site].completed_jobs.read_text().splitlines():
-                said = dict(part.split("=", 1) for part in line.split() if "=" in part)
-                if said.get("JobId") == job:
-                    return said
-            time.sleep(0.2)
-        raise AssertionError(f"{site} has not completed job {job}")
+    def ask_for(self, person: Person, *servers: str, site: str, **options: Any) -> list[httpx.Response]:
+        """As `begin`, whatever is answered."""
+        wanted = {"flavour": "small", "environment": "stub", "site": site, "walltime_minutes": 60, **options}
+        return _at_once(person, "POST", servers, json=wanted)
 
-    def seconds_of(self, site: str, job: str) -> int:
-        """End minus start of a job, as Slurm recorded them: whole seconds."""
-        said = self.recorded(site, job)
-        start, end = (datetime.fromisoformat(said[name]) for name in ("StartTime", "EndTime"))
-        return int((end - start).total_seconds())
+    def begin(self, person: Person, *servers: str, site: str, **options: Any) -> None:
+        """Start servers that cost next to nothing, all at once; they have an hour."""
+        answers = self.ask_for(person, *servers, site=site, **options)
+        assert {answer.status_code for answer in answers} <= {201, 202}, [answer.text for answer in answers]
+
+    def stop(self, person: Person, *servers: str) -> None:
+        """Stop servers, all at once, as the buttons on the pages do."""
+        _at_once(person, "DELETE", servers)
+
+    def wait_until_ready(self, person: Person, *servers: str) -> None:
+        """Wait until the hub says that all of them can be used."""
+        wait_until(
+            lambda: self.ready(person) >= set(servers), _MANY_READY_SECONDS,
+            told=lambda: f"only {self.ready(person)}\n{self.service.all_logs()}\n{self.gateway_log.read_text()[-3000:]}",
+        )  # fmt: skip
+
+    @staticmethod
+    def ready(person: Person) -> set[str]:
+        """The servers that the hub says can be used."""
+        servers: dict[str, Any] = person.api("GET", f"users/{person.user_name}").json()["servers"]
+        return {name for name, server in servers.items() if server["ready"]}
+
+    def open_names(self, person: Person) -> set[str]:
+        """The servers that have an open session."""
+        found = self.service.house.sessions.open_on("hub")
+        return {one.server.name for one in found if one.server.user == person.user_name}
+
+    def session_of(self, person: Person, server: str = "") -> Session:
+        """The open session of a server."""
+        session = self.service.house.sessions.open_of(Server("hub", person.user_name, server))
+        assert session is not None
+        return session
+
+    def closed(self, person: Person, attempt: str) -> Line:
+        """The line of an attempt in the books, once it is closed."""
+
+        def look() -> Line | None:
+            lines = [line for line in lines_of(self.service, person.user_name) if line.hold == attempt]
+            return next((line for line in lines if line.state in ("settled", "released")), None)
+
+        line: Line = wait_for(look, _END_SECONDS)
+        return line
+
+    def assert_exact(self, site: str, job: str, line: Line) -> None:
+        """The charge is what Slurm recorded, to the second, and the books add up."""
+        records = self.slurm[site].records(job)
+        source = "scheduler" if any(record.ran for record in records) else "never ran"
+        assert (line.source, line.cost) == (source, sum(record.seconds for record in records) * 1000), records
+        self.assert_verified()
+
+    def assert_verified(self) -> None:
+        done = self.service.nbfed("ledger", "verify", check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def close(self) -> None:
         """End the gateway and its connections."""
@@ -135,6 +220,14 @@ class Federation:
             self.gateway.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.gateway.wait(15)
+
+
+def _at_once(person: Person, method: str, servers: Sequence[str], **options: Any) -> list[httpx.Response]:
+    """Ask the hub the same of each server; each answer may take seconds."""
+    user = person.user_name
+    paths = [f"users/{user}/servers/{name}" if name else f"users/{user}/server" for name in servers]
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda path: person.api(method, path, **options), paths))
 
 
 def _site(slurm: SlurmSite, sshd: SshSite, node: str, flavours: Sequence[str]) -> dict[str, Any]:

@@ -60,8 +60,8 @@ class Gate(InstalledGate):
         make_accounts((ROBOT,))
         super().__init__(
             site.name, batch_site(site.name), FLAVOURS, folder, site.accounts,
-            sudoers=f"{site.folder.parent.name}-{site.name}", history="completion", environment=dict(site.environment),
-            **policy,
+            sudoers=f"{site.folder.parent.name}-{site.name}-{folder.parent.name}", history=site.history,
+            environment=dict(site.environment), **policy,
         )  # fmt: skip
 
     # --- as the other side --------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ __all__ = [
     "RunningGateway",
     "StandIn",
     "batch_site",
+    "pid_of_master",
     "running_gateway",
     "running_rig",
     "short_folder",
@@ -142,6 +143,12 @@ def wait_until(is_so: Callable[[], object], seconds: float = 60.0, *, told: Call
         time.sleep(0.05)
 
 
+def pid_of_master(link: Link, kind: MasterKind) -> int:
+    """The process of a master, as ssh says; 0 without one."""
+    done = subprocess.run(link.control_words(kind, "-O", "check"), capture_output=True, text=True, check=False)
+    return int(done.stderr.partition("pid=")[2].partition(")")[0] or 0)
+
+
 class RunningGateway:
     """`nbfed gateway` in a process of its own, with its own state folder and books.
 
@@ -200,14 +207,13 @@ class RunningGateway:
     def nbfed(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "hub_config.cli", *words],
-            env=self._environment(), capture_output=True, text=True, timeout=60, check=False, cwd=ROOT,
+            env=self._environment(), capture_output=True, text=True, timeout=180, check=False, cwd=ROOT,
         )  # fmt: skip
 
     def master_pid(self, site: str, kind: MasterKind) -> int:
         """The process of a master, as ssh says."""
-        link = Link(hub="hub", site=site, settings=batch_site(self.rig.sshd[site]), folder=self.home / "gateway")
-        done = subprocess.run(link.control_words(kind, "-O", "check"), capture_output=True, text=True, check=False)
-        return int(done.stderr.partition("pid=")[2].partition(")")[0] or 0)
+        settings = batch_site(self.rig.sshd[site])
+        return pid_of_master(Link(hub="hub", site=site, settings=settings, folder=self.home / "gateway"), kind)
 
     def close(self) -> None:
         """End it and its masters, whatever happened."""

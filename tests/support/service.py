@@ -25,7 +25,7 @@ from hub_config.wiring import House, house
 
 __all__ = ["Service", "demo_yaml", "free_ports", "running_service"]
 
-_START_SECONDS = 90
+_START_SECONDS = 180
 
 
 def demo_yaml(**changes: Any) -> dict[str, Any]:
@@ -122,10 +122,10 @@ class Service:
         """Run an `nbfed` command on this installation."""
         return subprocess.run(
             [sys.executable, "-m", "hub_config.cli", *arguments],
-            env=self.environment(), capture_output=True, text=True, timeout=60, check=check, cwd=self.root,
+            env=self.environment(), capture_output=True, text=True, timeout=180, check=check, cwd=self.root,
         )  # fmt: skip
 
-    def wait_for_child(self, name: str, seconds: float = 30) -> psutil.Process:
+    def wait_for_child(self, name: str, seconds: float = 90) -> psutil.Process:
         """Wait until the supervisor has started it again."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

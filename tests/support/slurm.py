@@ -4,14 +4,18 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hub_config.demo.hpc.slurm import COMPLETION_FILE, HOMES, SITES, Cluster, make_accounts, why_not
 from hub_config.demo.hpc.slurm import until as until_or_broken
 from tests.support.service import free_ports
 
-__all__ = ["HOMES", "SITES", "SlurmSite", "make_accounts", "running_sites", "until", "why_not"]
+__all__ = ["HOMES", "SITES", "Record", "SlurmSite", "make_accounts", "running_sites", "until", "why_not"]
+
+_NEVER_RAN = ("", "None assigned", "(null)", "n/a")
+_OVER = ("CANCELLED", "COMPLETED", "FAILED", "NODE_FAIL", "TIMEOUT")
 
 
 def until(true: Callable[[], object], seconds: float = 30, what: str = "") -> None:
@@ -19,8 +23,28 @@ def until(true: Callable[[], object], seconds: float = 30, what: str = "") -> No
     until_or_broken(true, seconds, lambda: what or repr(true))
 
 
+class Record(NamedTuple):
+    """What Slurm recorded of one run of a job, or of one that never ran: zero seconds."""
+
+    job: str
+    state: str
+    seconds: int
+    ran: bool
+
+    @classmethod
+    def of(cls, fields: Sequence[str]) -> "Record":
+        """From sacct's jobid, state, start, end (in seconds since 1970) and nodelist."""
+        job, state, start, end, nodes = fields
+        ran = nodes not in _NEVER_RAN and start.isdigit() and end.isdigit()
+        return cls(job, state.partition(" ")[0], int(end) - int(start) if ran else 0, ran)
+
+
 class SlurmSite(Cluster):
     """One cluster at ports that are free."""
+
+    sacct: Sequence[str] = ("sacct", "--completion")
+    """How its records are read; `history` is the same for a gate."""
+    history = "completion"
 
     def __init__(
         self,
@@ -44,6 +68,19 @@ class SlurmSite(Cluster):
     def job_ids(self, name: str) -> list[str]:
         """All jobs with this name that the scheduler knows."""
         return self.run("squeue", "--noheader", "--states=all", "--format=%i", f"--name={name}").split()
+
+    def records(self, job: str) -> list[Record]:
+        """Of each run of a job that is over, the last one at the end; waits until they are there."""
+        form = "--format=jobid,state,start,end,nodelist"
+        words = ["env", "SLURM_TIME_FORMAT=%s", *self.sacct, "--noheader", "--parsable2", form, f"--jobs={job}"]
+        found: list[Record] = []
+
+        def are_there() -> bool:
+            found[:] = [Record.of(line.split("|")) for line in self.run(*words).splitlines()]
+            return bool(found) and found[-1].state in _OVER
+
+        until(are_there, 90, f"the records of job {job} at {self.name}")
+        return found
 
     def start_again(self, job: str) -> None:
         """Start a running job a second time, and wait until it runs. By itself Slurm would wait for two minutes."""

@@ -1,5 +1,6 @@
 """A batch site with real accounting: slurmdbd on a MariaDB of its own, which only loopback reaches."""
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -7,13 +8,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.service import free_ports
-from tests.support.slurm import SlurmSite, until
+from tests.support.slurm import SITES, Record, SlurmSite, make_accounts, until
 from tests.support.slurm import why_not as why_no_slurm
 
-__all__ = ["AccountedSite", "why_not"]
+__all__ = ["AccountedSite", "running_accounted_site", "why_not"]
 
 _ACCOUNT = "slurm"
 """Who runs MariaDB, which refuses root; Debian's packages of Slurm make this account."""
@@ -53,6 +56,9 @@ def why_not() -> str | None:
 class AccountedSite(SlurmSite):
     """A cluster whose accounting has every job, also long after the controller forgot it."""
 
+    sacct = ("sacct", "--allocations", "--duplicates")
+    history = "accounting"
+
     def __init__(self, name: str, folder: Path, accounts: tuple[str, ...]) -> None:
         self._port, self._database_port = free_ports(2)
         super().__init__(name, folder, accounts, job_age_seconds=3, records=_RECORDS.format(port=self._port))
@@ -83,6 +89,16 @@ class AccountedSite(SlurmSite):
     def stop_accounting(self) -> None:
         self.stop_daemon("slurmdbd", signal.SIGKILL)
 
+    def every_record(self) -> dict[str, list[Record]]:
+        """All runs of today and yesterday that are on record, by the name of their job."""
+        form = "--format=jobname%80,jobid,state,start,end,nodelist"
+        words = [*self.sacct, "--allusers", "--starttime=now-1days", "--noheader", "--parsable2", form]
+        found: dict[str, list[Record]] = {}
+        for line in self.run("env", "SLURM_TIME_FORMAT=%s", *words).splitlines():
+            name, *fields = line.split("|")
+            found.setdefault(name, []).append(Record.of(fields))
+        return found
+
     def _start_database(self) -> None:
         data = self.folder / "database"
         data.mkdir(mode=0o700)
@@ -109,6 +125,21 @@ class AccountedSite(SlurmSite):
             "--innodb-buffer-pool-size=32M", account=_ACCOUNT,
         )  # fmt: skip
         until(lambda: _answers(self._database_port), what=f"MariaDB\n{self.logs()}")
+
+
+@contextlib.contextmanager
+def running_accounted_site() -> Iterator[AccountedSite]:
+    """The site `sierra`, for as long as the block lasts; its accounts are those of `costa`."""
+    folder = Path(tempfile.mkdtemp(prefix="nbfed-batch-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    make_accounts(SITES["costa"])
+    site = AccountedSite("sierra", folder / "sierra", SITES["costa"])
+    try:
+        site.start()
+        yield site
+    finally:
+        site.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answers(port: int) -> bool:

@@ -36,7 +36,7 @@ __all__ = [
     "running_sshd",
 ]
 
-NODES = ("127.0.0.2", "127.0.0.3")
+NODES = ("127.0.0.2", "127.0.0.3", "127.0.0.5")
 """The nodes of a site on loopback. What else listens there is another matter: PermitOpen names nodes."""
 
 _LAX = """

@@ -1,41 +1,19 @@
 """History on a site with real accounting (slurmdbd): records outlive the scheduler's memory, and are asked for first."""
 
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from spawners.gateway.protocol import ErrorCode, GateRefusal, JobState, Source
 from tests.support.gate import Gate, new_attempt
-from tests.support.missing import skip_or_fail
-from tests.support.slurm import SITES, make_accounts, until
-from tests.support.slurm_accounting import AccountedSite, why_not
+from tests.support.slurm import until
+from tests.support.slurm_accounting import AccountedSite
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[AccountedSite]:
-    reason = why_not()
-    if reason is not None:
-        skip_or_fail(reason)
-    folder = Path(tempfile.mkdtemp(prefix="nbfed-batch-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    make_accounts(SITES["costa"])
-    made = AccountedSite("sierra", folder / "sierra", SITES["costa"])
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def gate(site: AccountedSite) -> Iterator[Gate]:
-    made = Gate(site, site.folder / "gate")
-    made.change_policy(history="accounting")
+def gate(accounted_site: AccountedSite) -> Iterator[Gate]:
+    made = Gate(accounted_site, accounted_site.folder / "gate")
     yield made
     made.remove()
 
@@ -74,15 +52,17 @@ def test_both_runs_of_a_job_that_was_started_again(gate: Gate) -> None:
     assert past.runs[0].ended_at <= past.runs[1].started_at
 
 
-def test_accounting_that_is_away_is_an_error_and_no_poorer_source_is_taken(site: AccountedSite, gate: Gate) -> None:
+def test_accounting_that_is_away_is_an_error_and_no_poorer_source_is_taken(
+    accounted_site: AccountedSite, gate: Gate
+) -> None:
     account, attempt = gate.site.accounts[0], new_attempt()
     job = gate.submit(account, attempt).job
-    site.stop_accounting()
+    accounted_site.stop_accounting()
     try:
         with pytest.raises(GateRefusal) as refused:
             gate.history((job, attempt, account))
         assert gate.row(attempt) is not None
     finally:
-        site.start_accounting()
+        accounted_site.start_accounting()
     assert refused.value.error in {ErrorCode.SCHEDULER, ErrorCode.TIMEOUT}
     gate.cancel(job, attempt, account)

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import tracemalloc
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,10 @@ def _as_root(status: os.stat_result) -> os.stat_result:
 # --- requests -----------------------------------------------------------------------------------------------------
 
 
-def valid(chance: random.Random) -> dict[str, Any]:
+def valid(chance: random.Random, accounts: Sequence[str] = ACCOUNTS) -> dict[str, Any]:
     """A request that a gateway would send."""
     attempt = str(uuid.UUID(int=chance.getrandbits(128)))
-    named = {"job": str(chance.randrange(1, 10**6)), "attempt": attempt, "account": chance.choice(ACCOUNTS)}
+    named = {"job": str(chance.randrange(1, 10**6)), "attempt": attempt, "account": chance.choice(accounts)}
     resources = {
         "cpus": chance.randrange(1, 64),
         "memory_mib": chance.randrange(1, 10**5),
@@ -130,13 +130,21 @@ def mutated(request: dict[str, Any], chance: random.Random) -> dict[str, Any]:
     return content
 
 
-def garbage(chance: random.Random) -> bytes:
+def garbage(chance: random.Random, accounts: Sequence[str] = ACCOUNTS) -> bytes:
     """Bytes that were a request once, or never."""
-    text = bytearray(json.dumps(valid(chance)).encode())
+    text = bytearray(json.dumps(valid(chance, accounts)).encode())
     for _ in range(chance.randrange(1, 8)):
         at = chance.randrange(len(text) + 1)
         text[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(4))
     return bytes(text)
+
+
+def strange(chance: random.Random, accounts: Sequence[str] = ACCOUNTS) -> bytes:
+    """A tenth are valid, more than half have one thing changed, the others are garbage."""
+    kind = chance.random()
+    if kind < 0.1:
+        return json.dumps(valid(chance, accounts)).encode()
+    return json.dumps(mutated(valid(chance, accounts), chance)).encode() if kind < 0.7 else garbage(chance, accounts)
 
 
 # --- what must come of it -----------------------------------------------------------------------------------------
@@ -224,14 +232,7 @@ def fuzz(site: Site, count: int, seed: int, at_each: Callable[[int], None] = lam
     chance = random.Random(seed)
     seen: dict[str, int] = {}
     for number in range(count):
-        kind = chance.random()
-        if kind < 0.1:
-            line = json.dumps(valid(chance)).encode()
-        elif kind < 0.7:
-            line = json.dumps(mutated(valid(chance), chance)).encode()
-        else:
-            line = garbage(chance)
-        code = look_at(site, line)
+        code = look_at(site, strange(chance))
         seen[code] = seen.get(code, 0) + 1
         at_each(number)
     return seen

@@ -12,14 +12,14 @@ from federation.clock import system_clock
 from federation.database import Database
 from spawners.gateway.answers import SiteState
 from spawners.gateway.book import ForwardBook
-from spawners.gateway.calls import Calls, SiteAway, request_id
+from spawners.gateway.calls import LINK_PING_SECONDS, Calls, SiteAway, request_id
 from spawners.gateway.door import Door
 from spawners.gateway.forwards import Forwards
 from spawners.gateway.link import MasterKind
 from spawners.gateway.masters import Master
 from spawners.gateway.pace import BreakerState
 from spawners.gateway.protocol import GateRefusal, Jobs, Ping, Pong, Queue
-from spawners.gateway.site import Reverse, SiteGateway
+from spawners.gateway.site import Reverse, SiteGateway, Times
 from tests.support.gateway_rig import Rig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
@@ -108,3 +108,10 @@ async def test_a_question_that_was_given_up_leaves_the_way_open_for_another(site
     rig.gates["andes"].behave("well")
     await ping(site)
     assert site.breaker.state is BreakerState.CLOSED
+
+
+async def test_a_half_open_link_is_cut_soon_enough_for_sessions_to_answer_again_within_25_seconds() -> None:
+    """The times are those of every gateway; that it is cut and made anew is seen in `test_gateway.py`."""
+    times = Times()
+    to_cut = times.tick + times.ping + times.silence + LINK_PING_SECONDS
+    assert to_cut <= 20  # a new connection takes less than one second, and each forward some milliseconds
