@@ -38,11 +38,11 @@ run: setup $(if $(HPC),$(STAMPS)/slurm) ## the whole service on this machine; HP
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm $(STAMPS)/helm
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm
 
-# Who names a cluster needs none of this.
+# Who names a cluster needs none of our own.
 .PHONY: setup-kubernetes
-setup-kubernetes: $(if $(KUBECONFIG),,$(STAMPS)/kubernetes)
+setup-kubernetes: $(STAMPS)/helm $(if $(KUBECONFIG),,$(STAMPS)/kubernetes)
 
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
@@ -53,7 +53,7 @@ test-long: setup-test setup-kubernetes ## thousands of random steps, many repeti
 	$(PYTEST) -m long $(ARGS)
 
 .PHONY: test-kubernetes
-test-kubernetes: setup-test setup-kubernetes ## sessions as pods of a real cluster; KUBECONFIG names one that is there
+test-kubernetes: setup-test setup-kubernetes ## our chart, and sessions as pods of a real cluster; KUBECONFIG names one that is there
 	$(PYTEST) -m "kubernetes and not long" $(ARGS)
 
 .PHONY: cluster
