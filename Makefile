@@ -40,11 +40,14 @@ run: setup $(if $(HPC),$(STAMPS)/slurm) ## the whole service on this machine; HP
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm $(STAMPS)/helm
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm
 
-# Who names a cluster needs none of this.
+# Who names a cluster needs none of our own.
 .PHONY: setup-kubernetes
-setup-kubernetes: $(if $(KUBECONFIG),,$(STAMPS)/kubernetes)
+setup-kubernetes: $(STAMPS)/helm $(if $(KUBECONFIG),,$(STAMPS)/kubernetes)
+ifndef KUBECONFIG
+	@$(BIN)/python -m tests.kubernetes.images hub singleuser-minimal
+endif
 
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
@@ -55,7 +58,7 @@ test-long: setup-test setup-kubernetes ## thousands of random steps, many repeti
 	$(PYTEST) -m long $(ARGS)
 
 .PHONY: test-kubernetes
-test-kubernetes: setup-test setup-kubernetes ## sessions as pods of a real cluster; KUBECONFIG names one that is there
+test-kubernetes: setup-test setup-kubernetes ## our chart, and sessions as pods of a real cluster; KUBECONFIG names one that is there
 	$(PYTEST) -m "kubernetes and not long" $(ARGS)
 
 .PHONY: cluster
@@ -154,14 +157,13 @@ $(STAMPS)/helm: $(wildcard tests/helm_values/helm/go.*) tests/support/helm.py $(
 	@$(BIN)/python -m tests.support.helm && touch $@ || [ "$(CI)" != true ]
 
 CLUSTER := tests/kubernetes/cluster/kubernetes
-$(STAMPS)/kubernetes: $(wildcard $(CLUSTER)/go.* $(CLUSTER)/*.go $(CLUSTER)/*/*.go images/singleuser/* images/hub/*) $(STAMPS)/dev
+$(STAMPS)/kubernetes: $(wildcard $(CLUSTER)/go.* $(CLUSTER)/*.go $(CLUSTER)/*/*.go) $(STAMPS)/dev
 ifeq ($(ROOT)$(DEBIAN),yesyes)
 	@for p in etcd containerd runc buildah mmdebstrap ip; do command -v $$p >/dev/null || missing=yes; done; \
 	  [ -z "$${missing:-}" ] || scripts/debian-packages etcd-server containerd runc containernetworking-plugins buildah \
 	    mmdebstrap iproute2
 endif
 	@$(BIN)/python -m tests.kubernetes.cluster.programs
-	@$(BIN)/python -m tests.kubernetes.images
 	@touch $@
 
 # Its folder is named by what is in it, so once complete it is right. Times of files say nothing: another clone may have

@@ -9,7 +9,7 @@ from tests.helm_values.charts import CHART, COMBINATIONS, FOLDER, ROOT, merged
 from tests.support.helm import Helm, helm_or_skip
 from vetting.desk.app import HEALTH
 
-pytestmark = pytest.mark.timeout(1800)  # for who compiles it first
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]  # for who compiles Helm first
 
 CHECK_IN = COMBINATIONS["check-in"]
 REDCLARA = COMBINATIONS["redclara"]

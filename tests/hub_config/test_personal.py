@@ -16,6 +16,7 @@ from hub_config.personal import _KEPT, StillRuns, exported, remove
 from hub_config.wiring import House
 from quota.amounts import from_unit_hours
 from quota.statement import standing
+from spawners.homes import Homes
 from spawners.paying import owner_of
 from tests.hub_config.conftest import NOW, MakeHouse
 from tests.hub_config.test_pages import MEMBER, person
@@ -64,6 +65,7 @@ def busy(house: House, subject: str = "ines") -> Person:
         ends_at=NOW + timedelta(days=30), created_by="cli:olga", reason="thesis",
     )  # fmt: skip
     end(house, run(house, who, "ines-thesis"))
+    Homes(house.database, clock=house.clock).used(who.id, "cloud", volume=f"home-{who.id}", size_gib=5)
     return who
 
 

@@ -1,8 +1,8 @@
-"""The hub itself in a pod of the test cluster, by the values and the chart of `helm-values/`; worker and access desk
-beside, books and hub's records on PostgreSQL.
+"""The hub itself in a pod of the test cluster, by the values and the chart of `helm-values/`; worker, access desk and
+gateway beside, books and hub's records on PostgreSQL, and a batch site behind sshd.
 
 Two things are stood in for. The zero-to-jupyterhub chart lies in a registry of charts: what it makes of our values for
-the hub is made here (its templates/hub/deployment.yaml and files/hub/jupyterhub_config.py, in short). And our cluster has
+the hub is made by `other_chart.py`. And our cluster has
 no names and no service addresses: pods of the federation use the node's network, the names of our chart's services lead
 there by a file of hosts, and the proxy runs beside it.
 """
@@ -23,7 +23,10 @@ import yaml
 from federation.ids import new_id
 from hub_config.children import NODE
 from hub_config.proxy_install import PROXY_SCRIPT
+from spawners.gateway.client import GatewayClient
+from spawners.gateway.door import Door
 from tests.helm_values.charts import CHART, FOLDER, merged
+from tests.kubernetes import other_chart
 from tests.kubernetes.cluster.node import Node
 from tests.kubernetes.cluster.parts import API_PORT
 from tests.kubernetes.images import prepare_image, tag_of
@@ -32,27 +35,13 @@ from tests.services.test_session import wait_for
 from tests.support.helm import Helm
 from tests.support.postgres import PostgresServer
 from tests.support.service import demo_yaml, free_ports
+from tests.support.sshd import SshSite, batch_site, free_range
 
 __all__ = ["Deployed", "deployed"]
 
 FILES = ("base.yaml", "postgres.yaml")
+HOST_KEY = "batch.pub"
 SERVICES = ("nbfed-desk", "nbfed-gateway")
-CHART_CONFIG = """
-import json
-from tornado.httpclient import AsyncHTTPClient
-AsyncHTTPClient.configure("tornado.curl_httpclient.CurlAsyncHTTPClient")
-values = json.load(open("/usr/local/etc/jupyterhub/values.json"))
-tokens = json.load(open("/usr/local/etc/jupyterhub/tokens.json"))
-c = get_config()
-c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
-c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
-c.JupyterHub.cleanup_servers = False
-c.JupyterHub.services = [{"name": name, "api_token": token} for name, token in tokens.items()]
-for name, section in values["hub"]["config"].items():
-    c[name].update(section)
-for name, code in sorted(values["hub"]["extraConfig"].items()):
-    exec(code)
-"""
 LESS_CPU = """
 def less(spawner, pod):
     for container in pod.spec.containers:
@@ -67,13 +56,15 @@ c.KubeSpawner.modify_pod_hook = less
 class Deployed:
     """See the module."""
 
-    def __init__(self, place: Place, node: Node, sessions: Namespace, folder: Path) -> None:
-        self.place, self.node, self.sessions, self.folder = place, node, sessions, folder
+    def __init__(self, place: Place, node: Node, sessions: Namespace, batch: SshSite, folder: Path) -> None:
+        self.place, self.node, self.sessions, self.batch, self.folder = place, node, sessions, batch, folder
         self.name = f"nbfed-test-{new_id()[-12:]}"
-        self.public, self.proxy_api, self.hub, self.worker, self.desk, self.sign_in = free_ports(6)
+        self.public, self.proxy_api, self.hub, self.worker, self.desk, self.sign_in, self.gateway = free_ports(7)
+        self.forwards = free_range(10)
         self.base_url = f"http://127.0.0.1:{self.public}/"
         self.token = {name: secrets.token_hex(32) for name in ("cookie", "proxy", "crypt", "demo")}
         self.values_file = folder / "values.yaml"
+        self.gateway_volume = Path()
         self.books = ""
         """The address of the federation database, once it is applied."""
 
@@ -97,11 +88,20 @@ class Deployed:
                 "desk_ip": "0.0.0.0", "desk_port": self.desk, "desk_url": f"http://nbfed-desk:{self.desk}",
             },
             "database": {"url_file": "secrets/database_url", "hub_url_file": "secrets/hub_database_url"},
-            "sites": {"here": here},
+            "gateway": {
+                "url": f"http://nbfed-gateway:{self.gateway}",
+                "forward_ports": f"{self.forwards[0]}-{self.forwards[-1]}",
+            },
+            "sites": {"here": here, self.batch.name: self._batch_site()},
             "tiers": {"T0": {}, "T1": {"communities": ["urn:mace:example.org:group:demo"]}},
             "environments": {ENVIRONMENT: content["environments"][ENVIRONMENT] | {"local": None}},
             "identity": {},
         }  # fmt: skip
+
+    def _batch_site(self) -> dict[str, Any]:
+        site: dict[str, Any] = batch_site(self.batch).model_dump(mode="json", exclude_unset=True)
+        site["login"]["host_key_file"] = HOST_KEY
+        return site
 
     def write_values(self) -> dict[str, Any]:
         """The file of values beside ours; all of them as Helm merges them."""
@@ -110,7 +110,11 @@ class Deployed:
             "hub": {
                 "image": {"name": name, "tag": tag},
                 "extraFiles": {
-                    "federation": {"stringData": yaml.safe_dump(self.federation_yaml(), sort_keys=False)}
+                    "federation": {"stringData": yaml.safe_dump(self.federation_yaml(), sort_keys=False)},
+                    "host_key": {
+                        "mountPath": f"/etc/nbfed/{HOST_KEY}",
+                        "stringData": self.batch.host_key_file.read_text(),
+                    },
                 },
                 "extraConfig": {"of-the-tests": LESS_CPU},
                 "extraEnv": {"NBFED_DEMO_CLIENT_SECRET": self.token["demo"]},
@@ -128,78 +132,27 @@ class Deployed:
         self.place.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}})
         self.books, records = (postgres.url(postgres.create()) for _ in range(2))
         self._secret("nbfed-hub", database_url=self.books, hub_database_url=records)
-        for name in ("nbfed-worker", "nbfed-desk"):
+        self.gateway_volume = self.node.add_volume(f"{self.name}-gateway", 1)
+        for name in ("nbfed-worker", "nbfed-desk", "nbfed-gateway"):
             self._secret(name, database_url=self.books)
         services = {name: secrets.token_hex(32) for name in values["hub"]["services"]}
-        self._secret("hub", **self._made_by_the_chart(values, services))
+        self.token["gateway"] = services["gateway"]
+        kept = {
+            "hub.config.JupyterHub.cookie_secret": self.token["cookie"],
+            "hub.config.ConfigurableHTTPProxy.auth_token": self.token["proxy"],
+            "hub.config.CryptKeeper.keys": self.token["crypt"],
+        }
+        self._secret("hub", **kept, **other_chart.secret(values, services))
         files = [*(f"{FOLDER}/{file}" for file in FILES), str(self.values_file)]
         for content in helm.render(CHART, files, namespace=self.name):
             if content["kind"] == "Deployment":
                 self._onto_the_node(content["spec"]["template"]["spec"])
             self.place.apply(content)
         self._make("ServiceAccount", "hub")
-        self._make("ConfigMap", "hub", data={
-            "jupyterhub_config.py": CHART_CONFIG,
-            "values.json": json.dumps(values),
-            "tokens.json": json.dumps(services),
-        })  # fmt: skip
-        self.place.apply(self._hub(values["hub"]))
-
-    def _made_by_the_chart(self, values: dict[str, Any], services: dict[str, str]) -> dict[str, str]:
-        return {
-            "hub.config.JupyterHub.cookie_secret": self.token["cookie"],
-            "hub.config.ConfigurableHTTPProxy.auth_token": self.token["proxy"],
-            "hub.config.CryptKeeper.keys": self.token["crypt"],
-            **{f"hub.services.{name}.apiToken": token for name, token in services.items()},
-            **{name: file["stringData"] for name, file in values["hub"]["extraFiles"].items()},
-        }
-
-    def _hub(self, hub: dict[str, Any]) -> dict[str, Any]:
-        config = "/usr/local/etc/jupyterhub"
-        mounts = [
-            {"name": "config", "mountPath": config},
-            *hub["extraVolumeMounts"],
-            *(
-                {"name": "secret", "subPath": name, "mountPath": file["mountPath"]}
-                for name, file in hub["extraFiles"].items()
-            ),
-        ]
-        container = {
-            "name": "hub",
-            "image": f"{hub['image']['name']}:{hub['image']['tag']}",
-            "args": ["jupyterhub", "--config", f"{config}/jupyterhub_config.py", "--upgrade-db"],
-            "env": [
-                {"name": name, **(value if isinstance(value, dict) else {"value": value})}
-                for name, value in hub["extraEnv"].items()
-            ],
-            "volumeMounts": mounts,
-            "securityContext": hub["containerSecurityContext"],
-            "resources": hub["resources"],
-            "readinessProbe": {"httpGet": {"path": "/hub/health", "port": self.hub}, "periodSeconds": 2},
-        }
-        spec = {
-            "serviceAccountName": "hub",
-            "securityContext": hub["podSecurityContext"],
-            "containers": [container],
-            "volumes": [
-                {"name": "config", "configMap": {"name": "hub"}},
-                {"name": "secret", "secret": {"secretName": "hub"}},
-                *hub["extraVolumes"],
-            ],
-        }
-        self._onto_the_node(spec)
-        labels = {"app": "jupyterhub", "component": "hub"}
-        return {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "hub", "namespace": self.name},
-            "spec": {
-                "replicas": 1,
-                "strategy": {"type": "Recreate"},
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": spec},
-            },
-        }
+        self._make("ConfigMap", "hub", data=other_chart.config(values, services))
+        hub = other_chart.hub(values["hub"], self.name, self.hub)
+        self._onto_the_node(hub["spec"]["template"]["spec"])
+        self.place.apply(hub)
 
     def _onto_the_node(self, spec: dict[str, Any]) -> None:
         spec["hostNetwork"] = True
@@ -232,7 +185,7 @@ class Deployed:
         return self.pod("component", "hub")
 
     def pod_of(self, component: str) -> dict[str, Any] | None:
-        """Of our chart: `worker`, `desk`."""
+        """Of our chart: `worker`, `desk`, `gateway`."""
         return self.pod("app.kubernetes.io/component", component)
 
     def logs(self) -> str:
@@ -247,11 +200,17 @@ class Deployed:
                 texts.append(f"--- {name} {container['name']}\n{answer.text[-4000:]}")
         return "\n".join(texts)
 
-    def nbfed(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command in the hub's container."""
-        pod = self.hub_pod()
+    def nbfed(self, *words: str, component: str = "") -> subprocess.CompletedProcess[str]:
+        """A command in the hub's container, or in that of a part of our chart."""
+        pod = self.pod_of(component) if component else self.hub_pod()
         assert pod is not None
         return self.node.execute(pod["status"]["containerStatuses"][0]["containerID"], "nbfed", *words)
+
+    @property
+    def gateway_client(self) -> GatewayClient:
+        """As hub and worker ask it."""
+        url = f"http://{self.node.address}:{self.gateway}"
+        return GatewayClient(Door(Path(), url, self.token["gateway"]))
 
     def replace_hub(self) -> None:
         """Delete its pod, and wait for the next one."""
@@ -269,19 +228,24 @@ class Deployed:
 
 
 @contextlib.contextmanager
-def deployed(place: Place, sessions: Namespace, helm: Helm, postgres: PostgresServer) -> Iterator[Deployed]:
-    """It, ready; gone afterwards."""
+def deployed(
+    place: Place, sessions: Namespace, batch: SshSite, helm: Helm, postgres: PostgresServer
+) -> Iterator[Deployed]:
+    """It, ready, and trusted by the batch site; gone afterwards."""
     assert place.node is not None
-    place.node.load(prepare_image("hub"))
+    for image in ("hub", "gateway"):
+        place.node.load(prepare_image(image))
     with tempfile.TemporaryDirectory(prefix="nbfed-deployment-") as folder, contextlib.ExitStack() as stack:
-        made = Deployed(place, place.node, sessions, Path(folder))
+        made = Deployed(place, place.node, sessions, batch, Path(folder))
         stack.callback(place.api, "DELETE", f"/api/v1/namespaces/{made.name}")
         made.apply(helm, postgres)
         stack.enter_context(_beside(made))
         try:
-            wait_for(lambda: made.hub_pod() and made.pod_of("worker") and made.pod_of("desk"), 240)
+            wait_for(lambda: made.hub_pod() and all(map(made.pod_of, ("worker", "desk", "gateway"))), 240)
         except AssertionError as error:
             raise AssertionError(made.logs()) from error
+        assert made.nbfed("ca", "init", component="gateway").returncode == 0
+        batch.trust((made.gateway_volume / "gateway" / "ca.pub").read_text().strip())
         yield made
 
 

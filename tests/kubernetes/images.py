@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +28,9 @@ _SUITE = "bookworm"
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 _NOT_NEEDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 _SECONDS = 3600
+_UNUSED_SECONDS = 3 * 24 * 3600
+_OF_ONE_FILE = ("hub", "gateway")
+"""Targets of one Containerfile: the second one has little of its own."""
 
 
 def tag_of(image: str) -> str:
@@ -45,9 +49,13 @@ def prepare_image(image: str) -> Path:
     missing = [program for program in ("buildah", "mmdebstrap") if shutil.which(program) is None]
     if missing:
         raise ClusterMissing(f"not installed: {' and '.join(missing)} (on Debian as root, `make cluster` does it)")
-    base = _cached(f"debian-{_SUITE}-{_digest([_BASE_PACKAGES.encode()])}.tar", _make_base)
+    [base] = _cached([f"debian-{_SUITE}-{_digest([_BASE_PACKAGES.encode()])}.tar"], lambda files: _make_base(files[0]))
     key = _digest([path.read_bytes() for path in _parts(image)] + [base.name.encode()])
-    return _cached(f"{image}-{key}.tar", lambda file: _build(image, base, file))
+    alike = _OF_ONE_FILE if image in _OF_ONE_FILE else (image,)
+    made = _cached(
+        [f"{name}-{key}.tar" for name in alike], lambda files: _build(dict(zip(alike, files, strict=True)), base)
+    )
+    return made[alike.index(image)]
 
 
 def _parts(image: str) -> list[Path]:
@@ -69,17 +77,29 @@ def _is_node(path: Path) -> bool:
     return "node_modules" in path.parts
 
 
-def _cached(name: str, make: Callable[[Path], None]) -> Path:
-    file = cache_root() / "images" / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_suffix(".lock").open("w") as lock:
+def _cached(names: Sequence[str], make: Callable[[list[Path]], None]) -> list[Path]:
+    files = [cache_root() / "images" / name for name in names]
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    with files[0].with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not file.exists():
-            unfinished = file.with_suffix(".unfinished.tar")
-            unfinished.unlink(missing_ok=True)
+        if not all(file.exists() for file in files):
+            unfinished = [file.with_suffix(".unfinished.tar") for file in files]
+            for file in unfinished:
+                file.unlink(missing_ok=True)
             make(unfinished)
-            unfinished.rename(file)
-    return file
+            for made, file in zip(unfinished, files, strict=True):
+                made.rename(file)
+                _forget_unused(file)
+    for file in files:
+        os.utime(file)
+    return files
+
+
+def _forget_unused(file: Path) -> None:
+    """Each change of the sources makes another archive; those that nobody used for days are in the way."""
+    for other in file.parent.glob(f"{file.stem.rpartition('-')[0]}-*.tar"):
+        if time.time() - other.stat().st_mtime > _UNUSED_SECONDS:
+            other.unlink()
 
 
 def _make_base(file: Path) -> None:
@@ -87,8 +107,8 @@ def _make_base(file: Path) -> None:
     _run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_BASE_PACKAGES}", *excluded, _SUITE, str(file)])
 
 
-def _build(image: str, base: Path, file: Path) -> None:
-    tag = tag_of(image)
+def _build(images: Mapping[str, Path], base: Path) -> None:
+    """Into these files, one after the other: a later one finds the layers that it shares with an earlier one."""
     with _storage() as options:
         buildah = ["buildah", *options]
         container = _run([*buildah, "from", "scratch"])
@@ -97,10 +117,12 @@ def _build(image: str, base: Path, file: Path) -> None:
         settings = {
             "BASE": "localhost/base:test",
             "BUILDAH_OPTIONS": " ".join(options),
-            "BUILD_OPTIONS": "--isolation chroot --network host",
+            "BUILD_OPTIONS": "--isolation chroot --network host --layers",
         }
-        _run([str(ROOT / "scripts" / "build-image"), image, tag], **settings)
-        _run([*buildah, "push", "--quiet", tag, f"docker-archive:{file}:{tag}"])
+        for image, file in images.items():
+            tag = tag_of(image)
+            _run([str(ROOT / "scripts" / "build-image"), image, tag], **settings)
+            _run([*buildah, "push", "--quiet", tag, f"docker-archive:{file}:{tag}"])
 
 
 @contextmanager

@@ -30,7 +30,8 @@ SITE_FILE = Path(__file__).parents[2] / "helm-values" / "site" / "namespace.yaml
 _PLURALS = {
     "ConfigMap": "configmaps", "Deployment": "deployments", "Secret": "secrets", "Service": "services",
     "Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "Role": "roles", "RoleBinding": "rolebindings",
-    "ResourceQuota": "resourcequotas", "LimitRange": "limitranges", "NetworkPolicy": "networkpolicies",
+    "PersistentVolumeClaim": "persistentvolumeclaims", "ResourceQuota": "resourcequotas", "LimitRange": "limitranges",
+    "NetworkPolicy": "networkpolicies",
 }  # fmt: skip
 _NEEDED = {
     "NBFED_TEST_IMAGE": "an image of images/singleuser that the cluster can pull",

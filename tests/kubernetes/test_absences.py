@@ -13,7 +13,7 @@ from tests.kubernetes.cluster.node import Node, running_node
 from tests.kubernetes.images import prepare_image, tag_of
 from tests.kubernetes.place import ENVIRONMENT, Namespace, Place
 from tests.kubernetes.test_session import session_of, started
-from tests.kubernetes.test_troubles import ended, is_exact
+from tests.kubernetes.test_troubles import ended, is_exact, is_told
 from tests.services.test_session import lines_of, wait_for
 from tests.support.service import Service, running_service
 
@@ -85,5 +85,4 @@ def test_a_node_that_is_silent_until_its_pods_are_given_up_charges_to_their_last
         assert line.state in ("running", "unknown"), "nobody knows yet when it ended"
     line = ended(service, person)
     assert is_exact(line, namespace)
-    assert service.house.sessions.get(attempt).end_reason is EndReason.EVICTED
-    assert "The place where it ran had to end it" in person.home().get_text(" ", strip=True)
+    assert is_told(service, person, attempt, EndReason.EVICTED)

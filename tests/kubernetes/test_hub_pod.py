@@ -1,25 +1,34 @@
-"""The hub from our image as a pod, with our values, the rights of our chart, and PostgreSQL; worker and access
-desk from our chart beside. A pod of the hub is replaced, and no session notices.
+"""The hub from our image as a pod, with our values, the rights of our chart, and PostgreSQL; worker, access desk
+and gateway from our chart beside. A pod of the hub is replaced, and no session notices; a pod of the gateway, and its
+forwards are there again.
 """
 
+import contextlib
 import math
+import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from federation.database import Database
+from federation.ids import new_id
 from federation.persons import find_by_user_name
 from quota.statement import Line, statement
+from spawners.gateway.answers import SiteState
 from spawners.paying import owner_of
 from tests.kubernetes.deployment import Deployed, deployed
 from tests.kubernetes.place import ENVIRONMENT, Place
 from tests.services.test_desk import desk, page, send
 from tests.services.test_session import wait_for
+from tests.spawners.gateway.test_gateway import Session
 from tests.support.databases import postgres_or_skip
+from tests.support.gateway_rig import running_rig
 from tests.support.helm import helm_or_skip
 from tests.support.person import Kernel, Person
 from tests.support.postgres import running_postgres
+from tests.support.sshd import NODES, account_or_skip
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -32,11 +41,13 @@ def federation(place: Place) -> Iterator[Deployed]:
     if place.node is None:
         pytest.skip("KUBECONFIG names a cluster whose network is another one")
     postgres_or_skip()
+    account_or_skip()
     helm = helm_or_skip()
     with (
         running_postgres() as postgres,
+        running_rig("andes") as rig,
         place.namespace() as sessions,
-        deployed(place, sessions, helm, postgres) as made,
+        deployed(place, sessions, rig.sshd["andes"], helm, postgres) as made,
     ):
         yield made
 
@@ -56,6 +67,34 @@ def test_people_sign_in_to_the_desk_through_the_proxy_and_go_on_while_its_pod_is
     federation.replace("desk")
     kept = send(person, shown, "#ask-form", "[value=keep]", purpose="Kept")
     assert page(kept).select_one("#state")["data-state"] == "draft"
+
+
+def test_forwards_to_a_batch_site_are_there_again_when_the_gateways_pod_is_replaced(
+    federation: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, job, attempt = federation.gateway_client, Session(), new_id()
+    wait_for(lambda: client.sites()["andes"].state is SiteState.OK, 60)
+    host, port = client.open_forward("andes", attempt, node=NODES[0], port=job.port)
+    assert host == "nbfed-gateway", "as hub and proxy find it"
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((federation.node.address, port), timeout=2) as way:
+            way.sendall(b"said\n")
+            return way.recv(100) == b"said\n"
+        return False
+
+    assert answers()
+    pod = federation.pod_of("gateway")
+    assert pod is not None
+    federation.place.api("DELETE", f"/api/v1/namespaces/{federation.name}/pods/{pod['metadata']['name']}")
+    begun = time.monotonic()
+    wait_for(lambda: not answers())
+    wait_for(answers, 120)
+    with capsys.disabled():
+        print(f"\na forward answers again {time.monotonic() - begun:.1f} s after the gateway's pod was deleted")
+    assert client.open_forward("andes", attempt, node=NODES[0], port=job.port) == (host, port), "on the same port"
+    client.close_forward("andes", attempt)
+    job.server.close()
 
 
 def test_sessions_of_five_people_live_on_while_the_hubs_pod_is_replaced(federation: Deployed) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -117,7 +118,15 @@ def ran(namespace: Namespace, make: Make, image: str, program: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("image", IMAGES)
+_LARGE = ("singleuser-python", "singleuser-scientific")
+
+
+def each(*images: str) -> list[Any]:
+    """The large ones take minutes to build and to unpack."""
+    return [pytest.param(image, marks=pytest.mark.long if image in _LARGE else ()) for image in images]
+
+
+@pytest.mark.parametrize("image", each(*IMAGES))
 def test_an_image_has_what_it_is_for_runs_as_nobody_special_and_keeps_no_leftovers(
     namespace: Namespace, make: Make, image: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +146,6 @@ def test_an_image_has_what_it_is_for_runs_as_nobody_special_and_keeps_no_leftove
     assert said["bytes"] <= wanted.most_bytes
 
 
-@pytest.mark.parametrize("image", WORK)
+@pytest.mark.parametrize("image", each(*WORK))
 def test_an_image_does_its_work(namespace: Namespace, make: Make, image: str) -> None:
     ran(namespace, make, image, WORK[image])

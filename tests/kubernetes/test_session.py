@@ -27,6 +27,16 @@ def writes(path):
         pathlib.Path(path).write_text("x")
     except OSError as error:
         return error.strerror
+
+def limits():  # hundredths of a processor, and bytes: by cgroups of version 2, else 1
+    root = pathlib.Path("/sys/fs/cgroup")
+    if (root / "memory.max").exists():
+        quota, period = (root / "cpu.max").read_text().split()
+        memory = (root / "memory.max").read_text()
+    else:
+        quota, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        memory = (root / "memory" / "memory.limit_in_bytes").read_text()
+    return int(quota) * 100 // int(period), int(memory)
 """
 
 
@@ -107,6 +117,7 @@ def test_a_pod_is_what_was_admitted_whatever_the_options_say_and_has_no_rights(
     kernel = person.kernel()
     said = kernel.run(PROBE + "print(os.getuid(), os.path.exists('/var/run/secrets'), writes('/opt/x'), sep='|')")
     assert said.strip() == "1000|False|Read-only file system"
+    assert kernel.run("print(*limits())").split() == ["100", str(3 * 2**30)], "what Linux enforces"
     kernel.close()
     person.stop()
 

@@ -27,6 +27,24 @@ MISSING = {
     "es": "La nube no pudo obtener el entorno Missing",
     "pt": "A nuvem não conseguiu obter o ambiente Missing",
 }
+ENDED = {
+    EndReason.EXITED: {
+        "en": "It ended by itself.",
+        "es": "Terminó por sí sola.",
+        "pt": "Terminou por si só.",
+    },
+    EndReason.MEMORY: {
+        "en": "It needed more memory than a session of its size has",
+        "es": "Necesitó más memoria de la que tiene una sesión de su tamaño",
+        "pt": "Precisou de mais memória do que uma sessão do seu tamanho tem",
+    },
+    EndReason.EVICTED: {
+        "en": "The place where it ran had to end it",
+        "es": "El lugar donde corría tuvo que terminarla",
+        "pt": "O local onde rodava teve de encerrá-la",
+    },
+}
+"""What the home page says of a session that ended for a reason."""
 
 
 @contextlib.contextmanager
@@ -83,6 +101,17 @@ def ended(service: Service, person: Person) -> Line:
     return wait_for(lambda: (found := lines_of(service, person.user_name)[0]).state == "settled" and found, 60)
 
 
+def is_told(service: Service, person: Person, attempt: str, reason: EndReason) -> bool:
+    """Whether the session ended for that reason, and its person reads so in each language, without the pod's name."""
+    assert service.house.sessions.get(attempt).end_reason is reason
+    for language in LANGUAGES:
+        answer = person.client.get(f"{service.base_url}hub/home", headers={"Accept-Language": language})
+        text = BeautifulSoup(answer.text, "html.parser").get_text(" ", strip=True)
+        assert ENDED[reason][language] in text, text
+        assert "nb-" not in text
+    return True
+
+
 def is_exact(line: Line, namespace: Namespace) -> bool:
     """Whether it was charged by what its pod says."""
     state = namespace.pod_of(line.hold)["status"]["containerStatuses"][0]["state"]["terminated"]
@@ -101,7 +130,7 @@ def test_a_pod_that_somebody_deletes_is_charged_to_its_last_second(service: Serv
     assert namespace.api("DELETE", f"pods/{pod_name(attempt)}").is_success
     line = ended(service, person)
     assert is_exact(line, namespace)
-    assert service.house.sessions.get(attempt).end_reason is EndReason.EXITED
+    assert is_told(service, person, attempt, EndReason.EXITED)
     wait_for(lambda: person.status()["state"] != "ready")
 
 
@@ -119,9 +148,7 @@ def test_a_session_that_uses_too_much_memory_is_told_so(service: Service, namesp
         )
     line = ended(service, person)
     assert is_exact(line, namespace)
-    assert service.house.sessions.get(attempt).end_reason is EndReason.MEMORY
-    text = person.home().get_text(" ", strip=True)
-    assert "It needed more memory than a session of its size has" in text
+    assert is_told(service, person, attempt, EndReason.MEMORY)
 
 
 def test_a_session_that_the_cluster_takes_away_is_told_so(service: Service, namespace: Namespace) -> None:
@@ -133,5 +160,4 @@ def test_a_session_that_the_cluster_takes_away_is_told_so(service: Service, name
     assert namespace.api("POST", f"pods/{name}/eviction", body).is_success
     line = ended(service, person)
     assert is_exact(line, namespace)
-    assert service.house.sessions.get(attempt).end_reason is EndReason.EVICTED
-    assert "The place where it ran had to end it" in person.home().get_text(" ", strip=True)
+    assert is_told(service, person, attempt, EndReason.EVICTED)
