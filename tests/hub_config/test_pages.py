@@ -979,3 +979,10 @@ def test_the_pages_are_configured_for_the_settings(house: House, untouched_jupyt
 def test_nobody_has_no_home_page(house: House) -> None:
     with pytest.raises(Failure, match="person-unknown"):
         Views(house).home("nobody", "", {})
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "docs" / "templates").glob("acceptable-use.*.md")))
+def test_the_templates_of_acceptable_use_can_be_shown_as_terms(file: Path) -> None:
+    page = BeautifulSoup(as_html(file.read_text()), "html.parser")
+    assert (len(page.select("h2, h3, h1")), len(page.select("li"))) == (3, 11)
+    assert "{" in page.get_text(), "something is to be filled in"
