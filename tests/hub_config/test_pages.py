@@ -686,7 +686,9 @@ def templates(tmp_path: Path, untouched_jupyterhub: None) -> Environment:
         "expanded_scopes": set(), "xsrf": "x", "xsrf_token": "the-xsrf-token",
         "notices": lambda _user: Notices(), "start_form": lambda _user: FORM,
         "last_session": lambda _user, _server: ENDED_SESSION,
-        "place_of": lambda _user, _server: {"site": "HPC Andes", "why_not_elsewhere": ["Here is full."]},
+        "place_of": lambda _user, _server: {
+            "site": "HPC Andes", "why_not_elsewhere": ["Here is full."], "may_be_told": True, "is_told": False,
+        },
     }  # fmt: skip
     return made
 
