@@ -282,10 +282,10 @@ def up(config: Path | None) -> None:
 
     def on_stopped() -> None:
         going_on = Counter(session.site for session in upkeep(parts).end_all(EndReason.SERVICE))
-        for site, count in sorted(going_on.items()):
+        for where, count in sorted(going_on.items()):
             with suppress(OSError):  # of a terminal that was closed
                 click.echo(
-                    f"{count} {'session' if count == 1 else 'sessions'} at {site} were not ended: their jobs are the "
+                    f"{count} {'session' if count == 1 else 'sessions'} at {where} were not ended: their jobs are the "
                     "scheduler's, and the next start finds them, or when they ended."
                 )
 

@@ -25,6 +25,7 @@ c.SlurmSpawner.req_memory = "2048M"
 c.SlurmSpawner.req_runtime = "1:00:00"
 c.SlurmSpawner.req_srun = ""
 c.SlurmSpawner.start_timeout = 3600
+c.SlurmSpawner.environment = {"SLURM_CONF": os.environ["SLURM_CONF"]}
 # The scheduler's names of nodes are no hosts of this machine.
 c.SlurmSpawner.state_exechost_exp = "127.0.0.1"
 c.SlurmSpawner.req_prologue = (

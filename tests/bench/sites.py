@@ -22,7 +22,7 @@ import psutil
 from federation.state import StateFolder
 from spawners.gateway.answers import SiteState
 from tests.bench.bare_hub import until
-from tests.bench.batch_sides import SITE, Ours, Side, as_it_comes, frozen
+from tests.bench.batch_sides import SITE, Ours, Side, Stock, as_it_comes, frozen
 from tests.bench.report import Report, in_turn, percentile, progress
 from tests.bench.ways import measure_ways
 from tests.support.federation import Federation, running_federation
@@ -31,10 +31,10 @@ from tests.support.slurm import SlurmSite, running_sites, why_not
 __all__ = ["measure"]
 
 LEVELS = (0, 1, 25, 200)
-WINDOW_SECONDS, SETTLE_SECONDS = 20.0, 3.0
+WINDOW_SECONDS, SETTLE_SECONDS = 15.0, 3.0
 REQUESTS_PER_SECOND = 10
 ROUNDS = 2
-STARTS = 8
+STARTS = 6
 OTHER_SITE = "costa"
 _MANY = {"amount_hours": 1_000_000, "period": "month", "sessions": None, "flavours": ["small", "medium"]}
 _QUERY = re.compile(r"REQUEST_JOB(?:_USER)?_INFO\S*\s.*?count:(\d+)")
@@ -52,14 +52,22 @@ def measure(runs: int, seed: int) -> Report:
         running_federation(slurm, defaults={"T1": _MANY}) as federation,
         as_it_comes(slurm[SITE], minimal) as stock,
     ):
-        ours = Ours(federation)
-        _ready(report, [ours, stock], runs, seed)
-        measure_ways(report, federation, runs, seed)
-        _beside_a_dead_site(report, ours, runs)
-        with _held(slurm[SITE]):
-            _waiting(report, ours, [ours, stock], slurm[SITE], seed)
-            slurm[SITE].run("scancel", "--partition=notebooks")
+        try:
+            _all_of_it(report, federation, stock, runs, seed)
+        except BaseException:
+            progress(f"site: not all was measured\n{report}")
+            raise
     return report
+
+
+def _all_of_it(report: Report, federation: Federation, stock: Stock, runs: int, seed: int) -> None:
+    ours, slurm = Ours(federation), federation.slurm[SITE]
+    _ready(report, [ours, stock], runs, seed)
+    measure_ways(report, federation, runs, seed)
+    _beside_a_dead_site(report, ours, runs)
+    with _held(slurm):
+        _waiting(report, ours, [ours, stock], slurm, seed)
+        slurm.run("scancel", "--partition=notebooks")
 
 
 def _ready(report: Report, sides: Sequence[Side], runs: int, seed: int) -> None:
