@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from federation.ids import new_id
+from federation.settings import port_range
 from hub_config import gateway_wiring
+from spawners.gateway.answers import GatewayAway
 from spawners.gateway.link import Link
 from tests.bench.bare_hub import until
 from tests.bench.batch_sides import SITE
 from tests.bench.report import Report, in_turn, percentile, progress
 from tests.support.federation import Federation
 from tests.support.service import free_ports
-from tests.support.sshd import NODES, free_port
+from tests.support.sshd import NODES
 
 __all__ = ["measure_ways"]
 
@@ -54,16 +56,24 @@ def measure_ways(report: Report, federation: Federation, runs: int, seed: int) -
 @contextlib.contextmanager
 def _both(federation: Federation) -> Iterator[tuple[int, int]]:
     """Two local ports that lead to the same program at the site."""
-    node, port, local = NODES[list(federation.slurm).index(SITE)], free_port(), free_ports(1)[0]
+    node, local = NODES[list(federation.slurm).index(SITE)], free_ports(1)[0]
+    ports = port_range(federation.service.settings.yaml.sites[SITE].ports)
+    port = next(each for each in ports if not _listens(node, each))
     with contextlib.ExitStack() as stack:
         _running(stack, [sys.executable, str(Path(__file__).with_name("byte_server.py")), node, str(port)])
         until(lambda: _listens(node, port))
-        attempt = new_id()
-        _, ours = federation.client.open_forward(SITE, attempt, node=node, port=port)
+        attempt, found = new_id(), list[int]()
         stack.callback(federation.client.close_forward, SITE, attempt)
+
+        def is_open() -> bool:
+            with contextlib.suppress(GatewayAway):  # as the hub does, try again
+                found.append(federation.client.open_forward(SITE, attempt, node=node, port=port)[1])
+            return bool(found)
+
+        until(is_open)
         _running(stack, [*_plain_words(federation), "-N", "-L", f"127.0.0.1:{local}:{node}:{port}", "127.0.0.1"])
         until(lambda: _listens("127.0.0.1", local))
-        yield ours, local
+        yield found[0], local
 
 
 def _plain_words(federation: Federation) -> list[str]:
