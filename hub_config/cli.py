@@ -7,8 +7,9 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -296,7 +297,13 @@ def up(config: Path | None) -> None:
     parts.publish_terms()
 
     def on_stopped() -> None:
-        upkeep(parts).end_all(EndReason.SERVICE)
+        going_on = Counter(session.site for session in upkeep(parts).end_all(EndReason.SERVICE))
+        for where, count in sorted(going_on.items()):
+            with suppress(OSError):  # of a terminal that was closed
+                click.echo(
+                    f"{count} {'session' if count == 1 else 'sessions'} at {where} were not ended: their jobs are the "
+                    "scheduler's, and the next start finds them, or when they ended."
+                )
 
     sys.exit(supervise(settings, on_stopped=on_stopped, banner=lambda: banner(settings)))
 

@@ -444,4 +444,5 @@ def _batch(settings: Settings, name: str, site: BatchSite, jobs: BatchJobs, data
         child_arguments=arguments,
         handover_seconds=_HANDOVER_SECONDS,
         closed=lambda: jobs.closed(in_language(site.title, name)),
+        ends_with_service=False,  # at an end of the service the gateway is away already
     )

@@ -34,6 +34,8 @@ class SiteBackend:
         How long it may take to hand an attempt over; one that is meant for longer belongs to a hub that died.
     closed
         Why the place takes nothing just now; None where it may. Blocks.
+    ends_with_service
+        Whether sessions there end when the service is stopped; else they go on, and the next start takes them up.
     """
 
     asks: Backend
@@ -42,6 +44,7 @@ class SiteBackend:
     stop_seconds: float = 15.0
     handover_seconds: float = 60.0
     closed: Callable[[], Failure | None] = lambda: None
+    ends_with_service: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

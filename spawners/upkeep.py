@@ -245,12 +245,22 @@ class Upkeep:
             if seen.life is Life.ENDED:
                 self._close(session, seen)
 
-    def end_all(self, reason: EndReason) -> None:
-        """End every open session and put it into the books: the service is being stopped."""
+    def end_all(self, reason: EndReason) -> list[Session]:
+        """End open sessions and put them into the books: the service is being stopped.
+
+        Returns those that go on because their site has them do so. Nothing is written of them: whatever ends them later
+        has its own reason.
+        """
+        going_on = []
         for session in self._sessions.open_on(self._hub):
+            backend = self._backends.get(session.site)
+            if backend is not None and not backend.ends_with_service:
+                going_on.append(session)
+                continue
             self._sessions.ending(session.attempt, reason)
             self._end(session)
         self.settle_ended()
+        return going_on
 
     def _carry_out(self, decision: Decision, situation: Situation) -> None:
         session, seen = situation.session, situation.seen

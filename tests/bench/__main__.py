@@ -11,7 +11,7 @@ from tests.bench.report import header, progress
 
 PARTS = {
     "start": "starting", "restart": "restarting", "bytes": "slow_line", "boot": "booting", "derive": "deriving",
-    "ledger": "ledger", "pods": "pods", "desk": "desk",
+    "ledger": "ledger", "pods": "pods", "desk": "desk", "site": "sites",
 }  # fmt: skip
 
 

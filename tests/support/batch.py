@@ -83,7 +83,13 @@ def batch_place(database: Database, *, stop_seconds: float = 1) -> Iterator[Plac
     with serving(held=True, clock=lambda: house.clock().timestamp()) as system:
         jobs = BatchJobs("hpc", system.client(), house.sessions, house.clock)
         house.more_backends = {
-            "hpc": SiteBackend(asks=jobs, child_class=Child, child_arguments=lambda _: {}, stop_seconds=stop_seconds)
+            "hpc": SiteBackend(
+                asks=jobs,
+                child_class=Child,
+                child_arguments=lambda _: {},
+                stop_seconds=stop_seconds,
+                ends_with_service=False,
+            )
         }
         yield Place(house, system, jobs)
 
