@@ -101,11 +101,14 @@ def test_sessions_of_five_people_live_on_while_the_hubs_pod_is_replaced(federati
     people = {name: Person(federation.base_url).sign_in(name) for name in PEOPLE}
     kernels: dict[str, Kernel] = {}
     for person in people.values():
-        options = {"flavour": "small", "environment": ENVIRONMENT}
+        options = {"flavour": "small", "environment": ENVIRONMENT, "site": "here"}
         answer = person.api("POST", f"users/{person.user_name}/server", json=options)
         assert answer.status_code in (201, 202), answer.text + federation.logs()
     for name, person in people.items():
-        person.wait_until_ready(seconds=SECONDS)
+        try:
+            person.wait_until_ready(seconds=SECONDS)
+        except AssertionError as error:
+            raise AssertionError(federation.logs()) from error
         kernels[name] = person.kernel()
         assert kernels[name].run(f"said = {name!r}; print(said)").strip() == name
     before = {pod["metadata"]["name"] for pod in federation.sessions.all("pods")}
