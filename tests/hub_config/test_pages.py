@@ -764,6 +764,7 @@ def test_a_session_that_waits_says_why_until_when_and_why_not_elsewhere(template
     assert [text.get_text() for text in page.select(".nb-why-not")] == ["Here is full."]
     assert "Place: HPC Andes" in page.get_text()
     assert [button.get_text() for button in page.select("#tell-form button")] == ["Tell me by mail when it runs"]
+    assert page.select_one("#tell-form [name=wanted]")["value"] == "yes"
 
 
 def test_what_was_asked_of_a_batch_system_is_still_there_when_the_form_comes_back(templates: Environment) -> None:

@@ -193,7 +193,7 @@ MISTAKES = {
         "17: idle.stop_after_minutes: input should be less than or equal to 100000 (it is 1e+300)",
         "18: worker.interval_seconds: input should be less than or equal to 300 (it is nan)",
     ],
-    "key-nothing-is-like": "11: desk.colour: unknown key; known here: grant_months, membership_grace_days, "
+    "key-nothing-is-like": "11: desk.colour: unknown key; known here: answers, grant_months, membership_grace_days, "
     "reviewer_ceiling_hours, target_answer_days",
     "key-of-another-kind-of-site": f"13: sites.here.namespace: unknown key; known here: {LOCAL_SITE_KEYS}",
     "language": "13: federation.languages.1: there is no language 'fr'; known here: en, es, pt",
