@@ -154,7 +154,7 @@ def test_hub_pages_of_jupyterhub_itself_still_work(page: Page, service: Service,
     sign_in(page, service, "Luc Moreau")
     page.goto(service.base_url + "hub/token")
     expect(page.get_by_role("button", name=re.compile("token", re.IGNORECASE))).to_be_visible()
-    shoot(page, "14-tokens")
+    shoot(page, "14-tokens", ours=False)
     page.goto(service.base_url + "hub/nowhere")
     expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
     shoot(page, "15-not-found")
