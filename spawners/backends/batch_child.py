@@ -52,6 +52,7 @@ _DOUBT_SECONDS = 90.0
 less than the worker leaves the hub for handing a session over (`handover_seconds`).
 """
 _QUICK_LOOK_SECONDS, _QUICK_LOOKS = 0.3, 60
+_QUEUED_LOOK_SECONDS = 1.0
 _SLOWEST_LOOK_SECONDS = 5.0
 _SLOWER = 1.2
 _SILENT_SECONDS = 10.0
@@ -239,6 +240,8 @@ class BatchChild(Child):
                     raise Failure(NO_ANSWER_IN_TIME, {"seconds": self.site.boot_seconds})
             else:
                 boots_until = None  # it waits (again), or nobody can be asked, which is not its fault
+                if seen.life is Life.PENDING:
+                    pace.slow_down()
                 self._note_wait(seen)
                 if self.clock() - submitted_at > timedelta(hours=self.site.queue_hours) and seen.life is Life.PENDING:
                     raise Failure(QUEUE_TOO_LONG, {"hours": self.site.queue_hours, "site": self.site_title})
@@ -290,11 +293,18 @@ class BatchChild(Child):
 
 
 class _Pace:
-    """How often to look: a job that has just been handed over, or just runs, is looked at more often."""
+    """How often to look: a job that has just been handed over, or just runs, is looked at more often; one in the queue is
+    not, as many may wait there, and the site itself is asked about them only at intervals.
+    """
 
     def __init__(self) -> None:
         self._looks = 0
         self._seconds = _QUICK_LOOK_SECONDS
+
+    def slow_down(self) -> None:
+        """It was seen in the queue; again is once."""
+        if self._looks < _QUICK_LOOKS:
+            self._looks, self._seconds = _QUICK_LOOKS, _QUEUED_LOOK_SECONDS
 
     def next_seconds(self) -> float:
         """How long to wait before the next look."""

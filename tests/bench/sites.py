@@ -114,8 +114,8 @@ def _waiting(report: Report, ours: Ours, sides: Sequence[Side], slurm: SlurmSite
 def _told(report: Report, what: str, windows: Sequence["_Window"], *, is_ours: bool) -> None:
     report.add(f"{what}: scheduler queries", "1/min", [window.queries_per_minute for window in windows])
     if is_ours:
-        polls = sum(window.polls for window in windows)
-        report.add("  queries in an interval", "", [sum(window.queries for window in windows) / polls], 1)
+        polled = [window.queries / window.polls for window in windows if window.polls]
+        report.add("  queries in an interval", "", polled, 1)
     every = [1000 * each for window in windows for each in window.requests]
     report.add("  other requests, median", "ms", [percentile(every, 50)])
     report.add("  other requests, p95", "ms", [percentile(every, 95)], 50 if is_ours else None)

@@ -60,6 +60,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a pause."""
     monkeypatch.setattr(batch_child, "_SUBMIT_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(batch_child, "_QUICK_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(batch_child, "_QUEUED_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(batch_child, "_SILENT_SECONDS", 0.2)
 
 
@@ -348,3 +349,13 @@ def test_nothing_of_the_hub_s_machine_reaches_a_template(place: Place, ana: Any)
     values: dict[str, Any] = child.get_req_subvars()
     assert (values["username"], values["homedir"], values["keepvars"]) == ("ana", "$HOME", "")
     assert child.user_env({"A": "b"}) == {"A": "b"}
+
+
+def test_a_job_in_the_queue_is_looked_at_a_few_times_in_the_first_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real pauses
+    pace, passed, looks = batch_child._Pace(), 0.0, 0
+    while passed < 60:
+        pace.slow_down()
+        passed, looks = passed + pace.next_seconds(), looks + 1
+    assert looks <= 20
+    assert batch_child._Pace().next_seconds() < 1
