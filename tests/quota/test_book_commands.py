@@ -201,7 +201,9 @@ def test_a_session_that_is_open_or_never_ran_or_cost_less_is_not_corrected(nbfed
     books_are_right(nbfed)
 
 
-@pytest.mark.parametrize("session", ["ABCDEFGH", new_id(), "", "'; DROP TABLE hold", "\x1b[2J"])
+@pytest.mark.parametrize(
+    "session", ["ABCDEFGH", pytest.param(new_id(), id="well-formed"), "", "'; DROP TABLE hold", "\x1b[2J"]
+)
 def test_an_unknown_session_is_not_corrected(nbfed: Commands, ines: Person, session: str) -> None:
     add(nbfed)
     run(nbfed, ines, hours=1)

@@ -106,7 +106,7 @@ def test_no_account_of_a_person(desk: Desk, account: str) -> None:
 TO = {ASKED: (), ACCEPTED: (Event.ACCEPT,), REFUSED: (Event.REFUSE,), ENDED: (Event.END,)}
 
 
-@pytest.mark.parametrize(("state", "event"), product(MappingState, Event), ids=lambda value: value.value)
+@pytest.mark.parametrize(("state", "event"), list(product(MappingState, Event)), ids=lambda value: value.value)
 def test_every_event_in_every_state(desk: Desk, state: MappingState, event: Event) -> None:
     desk.ask()
     for step in TO[state]:
