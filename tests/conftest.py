@@ -51,6 +51,7 @@ _ONCE = {"batch_sites": "batch", "accounted_site": "batch", "keycloak_server": "
 _ACCOUNTS = (ROOT / "tests" / "hpc", ROOT / "tests" / "spawners" / "gate", ROOT / "tests" / "spawners" / "gateway")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in this hook, too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What stays together where several processes share the tests (pytest-xdist with `--dist loadgroup`): the tests of a
     module, for what it has started; and those that need what takes long to start, or change the machine's accounts.

@@ -7,6 +7,7 @@ docs/reference/helm-values.md).
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,9 +133,10 @@ def test_the_hub_is_ours_after_the_charts_own_configuration_and_makes_no_secret_
         **given,
         "NBFED_HOME": str(installed / "srv"),
         "NBFED_CONFIG": str(installed / "etc" / "nbfed" / "federation.yaml"),
-        "NBFED_DATABASE_URL": f"sqlite:///{tables}",
+        "NBFED_DATABASE_URL": f"sqlite:///{installed}/federation.sqlite",
     }
     (installed / "srv").mkdir()
+    shutil.copy(tables, installed / "federation.sqlite")
     done = subprocess.run(
         [sys.executable, "-c", CHART_DID, json.dumps(list(hub["services"])), hub["extraConfig"]["nbfed"],
          json.dumps(hub["config"])],
