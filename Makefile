@@ -51,7 +51,7 @@ endif
 
 .PHONY: test
 test: setup-test lint ## everything that is checked on each change (a real hub and a real browser included)
-	$(PYTEST) -m "not long and not kubernetes" -n $(PROCESSES) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) -m "not long and not kubernetes" -n $(PROCESSES) --cov --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-long
 test-long: setup-test setup-kubernetes ## thousands of random steps, many repetitions: before an issue is closed

@@ -5,10 +5,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from xdist.scheduler import LoadScopeScheduling
 
 from federation.database import Database
 from tests.support.databases import (
@@ -47,21 +49,22 @@ hypothesis_settings.register_profile("nbfed", deadline=None, suppress_health_che
 hypothesis_settings.load_profile("nbfed")
 
 
-_ONCE = {"batch_sites": "batch", "accounted_site": "batch", "keycloak_server": "keycloak"}
-_ACCOUNTS = (ROOT / "tests" / "hpc", ROOT / "tests" / "spawners" / "gate", ROOT / "tests" / "spawners" / "gateway")
+_TOGETHER = ("tests/hpc/", "tests/spawners/gate/", "tests/spawners/gateway/")
+"""Folders whose tests change the machine's accounts, and share batch sites that take long to start."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in this hook, too
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What stays together where several processes share the tests (pytest-xdist with `--dist loadgroup`): the tests of a
-    module, for what it has started; and those that need what takes long to start, or change the machine's accounts.
+class _Together(LoadScopeScheduling):
+    """Where several processes share the tests (pytest-xdist), those of a module stay in one, for what it has started; and
+    so do all of some folders.
     """
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        groups = [group for fixture, group in _ONCE.items() if fixture in fixtures]
-        if any(item.path.is_relative_to(folder) for folder in _ACCOUNTS):
-            groups.append("batch")
-        item.add_marker(pytest.mark.xdist_group(groups[0] if groups else str(item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "batch" if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _Together(config, log)
 
 
 # --- databases --------------------------------------------------------------------------------------------------
