@@ -125,7 +125,10 @@ def _answers(server: pq.abc.PGconn, number: int) -> Iterator[pq.abc.PGresult]:
     for _ in range(number):
         results.append(_next(server, socket))
         server.get_result()  # None: there is one of each
-    if _next(server, socket).status != pq.ExecStatus.PIPELINE_SYNC:
+    end = _next(server, socket)
+    if end.status == pq.ExecStatus.FATAL_ERROR:  # the server ends the connection, and says why
+        raise error_from_result(end)
+    if end.status != pq.ExecStatus.PIPELINE_SYNC:
         raise psycopg.OperationalError("the server's answers do not match what it was asked")
     return iter(results)
 

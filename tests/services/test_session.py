@@ -95,7 +95,7 @@ def test_a_real_analysis_through_the_hub_gives_the_known_result_and_is_charged(s
     assert service.processes_of_sessions(person.user_name) == []
 
 
-def test_a_session_of_five_seconds_costs_five_or_six(service: Service) -> None:
+def test_a_session_of_seconds_costs_its_seconds(service: Service) -> None:
     person = Person(service.base_url).sign_in("trainer")
     person.start(flavour="medium", environment="minimal")
     server = Server("hub", person.user_name, "")
@@ -105,7 +105,8 @@ def test_a_session_of_five_seconds_costs_five_or_six(service: Service) -> None:
     time.sleep(max(0.0, record["started_at"] + 4.4 - time.time()))
     service.terminate(record["pid"])  # it ends by itself: nobody asked the hub
     line = wait_for(lambda: (found := lines_of(service, person.user_name)[0]).state == "settled" and found)
-    assert line.charged in (5 * 4000, 6 * 4000), line
+    ended = json.loads((folder / "ended.json").read_text())["ended_at"]
+    assert line.charged == math.ceil(ended - record["started_at"]) * 4000 >= 5 * 4000, line
     assert service.house.sessions.get(session.attempt).end_reason in (EndReason.EXITED, EndReason.FAILED)
 
 
