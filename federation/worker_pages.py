@@ -53,9 +53,18 @@ def serving(app: Application, host: str, port: int) -> AbstractContextManager[No
 
 @contextmanager
 def _answering(server: Any) -> Iterator[None]:
-    thread = threading.Thread(target=server.run, name="health", daemon=True)
-    thread.start()
+    over = threading.Event()
+
+    def run() -> None:
+        try:
+            server.run()
+        except OSError:
+            if not over.is_set():  # its loop may be about to look at the sockets that are closed below
+                raise
+
+    threading.Thread(target=run, name="health", daemon=True).start()
     try:
         yield
     finally:
+        over.set()
         server.close()

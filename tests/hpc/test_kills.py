@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -72,6 +72,7 @@ class Crowd:
         self.person = federation.sign_in("trainer")
         self.user = self.person.user_name
         self.silences: list[str] = []
+        self._before = {line.hold for line in lines_of(federation.service, self.user)}
         self._over = threading.Event()
         self._asking = threading.Thread(target=self._ask_for_ever, daemon=True)
 
@@ -113,11 +114,11 @@ class Crowd:
         return f"jobs {alive}, sessions {attempts}, holds {sorted(holds)}"
 
     def assert_books(self) -> None:
-        """Every attempt had at most one job, and costs what is on record of it; every job belongs to an attempt; who
-        was ready once ended only because the person wanted it.
+        """Every attempt of the crowd's had at most one job, and costs what is on record of it; every job belongs to an
+        attempt; who was ready once ended only because the person wanted it.
         """
         records = self.slurm.every_record()
-        lines = [line for line in lines_of(self.federation.service, self.user) if line.site == SITE]
+        lines = [line for line in lines_of(self.federation.service, self.user) if line.hold not in self._before]
         ended = {line.hold: line for line in lines if line.state not in ("held", "running", "unknown")}
         for attempt, line in ended.items():
             runs = records.get(f"nbfed-{attempt}", [])
@@ -131,10 +132,11 @@ class Crowd:
     def _ask_for_ever(self) -> None:
         address = f"{self.person.user_url}{WITNESS}/api"
         while not self._over.wait(0.1):
+            silences, asked_at = self.silences, datetime.now(UTC)  # those of the round in which it is asked
             try:
                 httpx.get(address, timeout=10, trust_env=False).raise_for_status()
             except httpx.HTTPError as error:
-                self.silences.append(repr(error))
+                silences.append(f"{asked_at:%H:%M:%S.%f}: {error!r}")
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +231,7 @@ def test_killed_at_every_step_of_a_session_s_way(crowd: Crowd, times: int) -> No
     federation.wait_until_ready(crowd.person, to_end)
     for number, victim in enumerate(victims(seeded(), times)):
         print(f"{number}: {victim}")
-        crowd.silences.clear()
+        crowd.silences = []
         with standing_at_every_step(crowd, to_end, number) as attempts:
             federation.kill(victim, SITE)
         federation.bring_back(victim)
@@ -277,7 +279,7 @@ def test_killed_at_any_moment_while_people_come_and_go(crowd: Crowd, times: int)
             over.set()
     assert [each.exception() for each in gone] == [None] * len(gone)
     end_all_but_the_witness(crowd)
-    crowd.silences.clear()
+    crowd.silences = []
     wait_for(lambda: WITNESS in crowd.federation.ready(crowd.person), _SECONDS)
     time.sleep(1)
     assert crowd.silences == []

@@ -104,7 +104,7 @@ def test_a_job_that_ends_before_it_answers_is_told_with_its_output(federation: F
     site.run("scontrol", "update", "PartitionName=notebooks", "State=DOWN")
 
     def cancel_what_waits() -> None:
-        until(lambda: site.run("squeue", "--noheader", f"--user={site.accounts[2]}"))
+        until(lambda: site.run("squeue", "--noheader", "--states=PENDING", f"--user={site.accounts[2]}"))
         site.run("scancel", f"--user={site.accounts[2]}")
 
     administrator = threading.Thread(target=cancel_what_waits)
