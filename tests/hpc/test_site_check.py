@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests.support.federation import Federation
-from tests.support.slurm import until
 from vetting.sites import site_record
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
@@ -103,15 +102,18 @@ def test_a_job_that_ends_before_it_answers_is_told_with_its_output(federation: F
     site = federation.slurm["andes"]
     site.run("scontrol", "update", "PartitionName=notebooks", "State=DOWN")
 
-    def cancel_what_waits() -> None:
-        until(lambda: site.run("squeue", "--noheader", "--states=PENDING", f"--user={site.accounts[2]}"))
-        site.run("scancel", f"--user={site.accounts[2]}")
+    over = threading.Event()
+
+    def cancel_what_waits() -> None:  # a job per environment, one after the other
+        while not over.wait(0.5):
+            site.run("scancel", "--state=PENDING", f"--user={site.accounts[2]}")
 
     administrator = threading.Thread(target=cancel_what_waits)
     administrator.start()
     try:
         code, states, said = check(federation, "--account", site.accounts[2])
     finally:
+        over.set()
         administrator.join()
         site.run("scontrol", "update", "PartitionName=notebooks", "State=UP")
     assert code == 1
