@@ -29,6 +29,7 @@ __all__ = [
     "GRANT_MOVED_ON",
     "MAPPING_MOVED_ON",
     "MORE_THAN_ASKED",
+    "NEEDS_A_LOOK",
     "NOTHING_GIVEN",
     "NOT_ELIGIBLE",
     "NOT_ENDED_YET",
@@ -250,6 +251,16 @@ CLAIMED_BY_ANOTHER = Problem(
     status=409,
     text=_("Another reviewer works on this request. Nothing was changed."),
     advice=_("Ask them to put it back into the queue; an operator can do that, too."),
+)
+
+NEEDS_A_LOOK = Problem(
+    code="needs-a-look",
+    status=409,
+    text=_(
+        "This request is not approved together with others: it asks for more than the default quota, or a rule does not"
+        " hold for the person. Nothing was changed."
+    ),
+    advice=_("Open the request, and decide about it there."),
 )
 
 TWO_PEOPLE = Problem(

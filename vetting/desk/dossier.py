@@ -3,48 +3,36 @@
 Nothing is decided anew here: the checklist is what eligibility says, the sites are what placement says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from federation.i18n import gettext
-from federation.persons import Facts, Person, persons_by_id
+from federation.persons import Person, persons_by_id
 from federation.settings import in_language
-from federation.terms import TermsInForce, in_force
 from quota.owners import Owner
 from quota.statement import Standing, Statement, statement
 from quota.tables import OwnerKind
-from vetting.asking import Kind
+from vetting.desk.checklist import CheckShown, checked, terms_of
 from vetting.desk.own import OwnSummary, happened, summary_of
 from vetting.desk.parts import Desk
 from vetting.desk.people import PersonShown, person_as_of, person_now
 from vetting.desk.queue import urgency, who_is
 from vetting.desk.reviewing import may_decide
 from vetting.desk.visitors import Visitor
-from vetting.eligibility import Check, Eligibility, derive
-from vetting.missing import describe, describe_all
+from vetting.eligibility import Eligibility
+from vetting.missing import describe_all
 from vetting.placement import Option, Wish, places
 from vetting.recorded import Recorded
 from vetting.records import recorded_of
 from vetting.requests import Request, Step
 from vetting.transitions import Event, State
 
-__all__ = ["CheckShown", "Dossier", "ReviewStep", "SiteSuggested", "dossier_of"]
+__all__ = ["Dossier", "ReviewStep", "SiteSuggested", "dossier_of"]
 
 _MONTH, _QUARTER = timedelta(days=30), timedelta(days=90)
 _PERSON = "person:"
 _FORBIDDEN = 403
-_OF_THE_PROVIDER = ("communities", "assurance", "affiliation", "mfa", "any", "tier")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckShown:
-    """One line of the checklist: "yes", "no", or "unknown" where what the provider said is too old."""
-
-    text: str
-    answer: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +85,7 @@ class Dossier:
     held: Held
     earlier: list[OwnSummary]
     recorded: Recorded
-    checklist: list[CheckShown]
+    checklist: Sequence[CheckShown]
     sites: list[SiteSuggested]
     steps: list[ReviewStep]
     reviewer: str
@@ -121,12 +109,9 @@ def dossier_of(desk: Desk, visitor: Visitor, request_id: str) -> Dossier:
         recorded = recorded_of(connection, request.person_id)
         owner = Owner(OwnerKind.USER, request.person_id)
         books = statement(connection, owner, now, since=now - _QUARTER)
-        terms = _terms(desk, connection)
+        terms = terms_of(desk, connection)
     person = people[request.person_id]
-    is_stale = now - person.facts_at > desk.offer.snapshot
-    eligibility = derive(
-        Facts() if is_stale else person.facts, recorded, desk.offer.tiers, sites=desk.offer.sites, terms=terms, now=now
-    )
+    found = checked(desk, request, person, recorded, terms)
     earlier = requests.found(states=set(State) - {State.DRAFT}, person_id=request.person_id)
     events, obstacle = may_decide(request, visitor.actor, requests.rules, now)
     return Dossier(
@@ -138,8 +123,8 @@ def dossier_of(desk: Desk, visitor: Visitor, request_id: str) -> Dossier:
         held=_held(books, now),
         earlier=[summary_of(requests, desk.offer.sites, one) for one in earlier if one.id != request.id],
         recorded=recorded,
-        checklist=[_check(check, is_stale=is_stale) for check in _checks(desk, request, eligibility)],
-        sites=_sites(desk, request, eligibility),
+        checklist=found.checklist,
+        sites=_sites(desk, request, found.eligibility),
         steps=[_step(step, people) for step in steps],
         reviewer=who_is(request.reviewer, people),
         needs_two=request.asked.amount_milli_unit_seconds > requests.rules.ceiling_milli_unit_seconds,
@@ -151,11 +136,6 @@ def dossier_of(desk: Desk, visitor: Visitor, request_id: str) -> Dossier:
 def _ids(request: Request, steps: list[Step]) -> set[str]:
     actors = {request.reviewer, request.second, request.filed_by, *(step.actor for step in steps)}
     return {request.person_id, *(actor.removeprefix(_PERSON) for actor in actors if actor.startswith(_PERSON))}
-
-
-def _terms(desk: Desk, connection: Connection) -> TermsInForce | None:
-    terms = desk.offer.federation.terms
-    return in_force(connection, terms.grace_days) if terms is not None else None
 
 
 def _if_other(person: Person, request: Request) -> PersonShown | None:
@@ -175,24 +155,6 @@ def _held(books: Statement, now: datetime) -> Held:
 
 def _step(step: Step, people: Mapping[str, Person]) -> ReviewStep:
     return ReviewStep(at=step.at, what=happened(step), by=who_is(step.actor, people), words=step.text)
-
-
-def _checks(desk: Desk, request: Request, eligibility: Eligibility) -> tuple[Check, ...]:
-    """What the rules ask for of who wants this: the tier, or that of the flavour, at the site that is asked for, if it is
-    one; and the terms.
-    """
-    offer, asked = desk.offer, request.asked
-    flavour = offer.flavours.get(asked.flavour)
-    tier = asked.tier if request.kind is Kind.TIER else flavour.tier if flavour else eligibility.tier
-    site = asked.sites[0] if len(asked.sites) == 1 and asked.sites[0] in offer.sites else None
-    checks = (*eligibility.given(tier, site), *eligibility.missing(tier, site)) if tier in offer.tiers and tier else ()
-    terms = (eligibility.terms,) if eligibility.terms is not None else ()
-    return tuple(dict.fromkeys((*checks, *terms)))
-
-
-def _check(check: Check, *, is_stale: bool) -> CheckShown:
-    unknown = is_stale and not check.holds and check.field in _OF_THE_PROVIDER
-    return CheckShown(text=describe(check), answer="unknown" if unknown else "yes" if check.holds else "no")
 
 
 def _sites(desk: Desk, request: Request, eligibility: Eligibility) -> list[SiteSuggested]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from federation.persons import Person, persons_by_id
 from federation.settings import in_language
 from vetting.asking import Kind
+from vetting.desk.bulk import approvable
 from vetting.desk.parts import Desk
 from vetting.desk.visitors import Visitor
 from vetting.requests import Request
@@ -37,6 +38,8 @@ class QueueRow:
         Who works on it.
     is_own
         Whether the visitor may not decide about it, since they ask or filed it.
+    is_approvable
+        Whether the visitor may approve it together with others.
     """
 
     request: Request
@@ -47,6 +50,7 @@ class QueueRow:
     age: timedelta
     reviewer: str
     is_own: bool
+    is_approvable: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +66,14 @@ class Queue:
 def queue_of(
     desk: Desk, visitor: Visitor, *, state: State | None, kind: Kind | None, offset: int, limit: int | None = None
 ) -> Queue:
-    """A page of the requests in a state, or of all that wait; those first that are due first."""
+    """A page of the requests in a state, or of all that wait; those first that are due first. Nobody else sees drafts."""
     states, limit = (state,) if state is not None else WAITING, PAGE if limit is None else limit
-    found = desk.requests.found(states=states, kind=kind, limit=limit + 1, offset=offset)
+    found = desk.requests.found(states=set(states) - {State.DRAFT}, kind=kind, limit=limit + 1, offset=offset)
     shown = found[:limit]
-    people = _people(desk, shown)
+    people, routine = _people(desk, shown), approvable(desk, visitor, shown)
     counted = desk.requests.counted()
     return Queue(
-        rows=[_row(desk, visitor, request, people) for request in shown],
+        rows=[_row(desk, visitor, request, people, is_approvable=request.id in routine) for request in shown],
         counted=counted,
         waiting=sum(counted.get(one, 0) for one in WAITING),
         next_offset=offset + limit if len(found) > limit else None,
@@ -90,7 +94,9 @@ def who_is(actor: str, people: Mapping[str, Person]) -> str:
     return (person.facts.name or person.user_name) if person else actor
 
 
-def _row(desk: Desk, visitor: Visitor, request: Request, people: Mapping[str, Person]) -> QueueRow:
+def _row(
+    desk: Desk, visitor: Visitor, request: Request, people: Mapping[str, Person], *, is_approvable: bool
+) -> QueueRow:
     asked, person = request.asked, people.get(request.person_id)
     sites, now = desk.offer.sites, desk.clock()
     return QueueRow(
@@ -108,6 +114,7 @@ def _row(desk: Desk, visitor: Visitor, request: Request, people: Mapping[str, Pe
         age=now - (request.submitted_at or request.opened_at),
         reviewer=who_is(request.reviewer, people),
         is_own=visitor.person.id == request.person_id or visitor.actor.name == request.filed_by,
+        is_approvable=is_approvable,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a reviewer may do with a request now, and what stands in their way. Pure: it asks the table of transitions."""
+"""What a reviewer may do with a request now, what stands in their way, and the doing. The table of transitions decides."""
 
 from datetime import datetime
 
@@ -6,10 +6,12 @@ from federation.errors import Failure
 from vetting import guards
 from vetting.asking import Actor, Given
 from vetting.guards import DeskRules, Situation
-from vetting.requests import Request
-from vetting.transitions import TABLE, Event, Who
+from vetting.requests import Request, Requests
+from vetting.transitions import TABLE, Event, State, Who
 
-__all__ = ["may_decide"]
+__all__ = ["decide_about", "may_decide"]
+
+_NEED_A_CLAIM = (Event.ASK, Event.APPROVE, Event.DENY)
 
 _ABOUT_THE_ACTOR = frozenset(
     {guards.not_the_requester, guards.holds_it, guards.holds_it_or_operates, guards.another_reviewer}
@@ -20,7 +22,7 @@ _ABOUT_THE_ACTOR = frozenset(
 def may_decide(
     request: Request, actor: Actor, rules: DeskRules, now: datetime
 ) -> tuple[frozenset[Event], Failure | None]:
-    """The events of reviewers that the actor may cause, and, where there are others, why not these."""
+    """The events of reviewers that the actor may cause, and, where there are others, why not these. Pure."""
     if not actor.is_reviewer:
         return frozenset(), None
     situation = Situation(
@@ -37,3 +39,16 @@ def may_decide(
             else:
                 obstacle = obstacle or refusal
     return frozenset(events), obstacle
+
+
+def decide_about(requests: Requests, actor: Actor, before: Request, event: Event, given: Given) -> None:
+    """Let something happen to a request; one that nobody has is taken first, where that is needed.
+
+    Raises
+    ------
+    Failure
+        If it may not be.
+    """
+    if event in _NEED_A_CLAIM and before.state is State.SUBMITTED:
+        requests.act(before.id, Event.CLAIM, actor, Given(no_conflict=given.no_conflict))
+    requests.act(before.id, event, actor, given)

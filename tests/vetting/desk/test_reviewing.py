@@ -67,6 +67,8 @@ def test_the_queue_is_filtered(pages: DeskPages) -> None:
     assert rows(browser.page("queue", kind="site")) == [place.id]
     assert rows(browser.page("queue", state="denied")) == [denied.id]
     assert rows(browser.page("queue", state="submitted", kind="quota")) == [quota.id]
+    pages.store.open("dora")
+    assert rows(browser.page("queue", state="draft")) == [quota.id, place.id]  # a draft is for nobody else
     assert rows(browser.page("queue", state="<b>", kind="<b>")) == [quota.id, place.id]
     assert "Nothing waits here" in browser.page("queue", state="expired").get_text()
 
@@ -106,6 +108,75 @@ def test_while_the_person_is_asked_nothing_is_late(pages: DeskPages) -> None:
     request = pages.store.in_review("ana")
     asked = pages.store.act(request, Event.ASK, pages.store.reviewer(), text="Which data?")
     assert urgency(asked, timedelta(days=3), pages.store.clock() + 30 * DAY) == ""
+
+
+# --- several at once ----------------------------------------------------------------------------------------------------
+
+
+def boxes(page: BeautifulSoup) -> list[str]:
+    return [str(box["value"]) for box in page.select("#several input[name=request]")]
+
+
+def test_what_is_like_the_default_is_approved_together(pages: DeskPages) -> None:
+    alike = [pages.store.submitted(name) for name in ("ana", "ben", "cleo")]
+    browser = pages.browser("rosa", "reviewer")
+    page = browser.page("queue", kind="quota")
+    assert boxes(page) == [one.id for one in alike]
+    answer = browser.submit(page, "#several", request=[one.id for one in alike[:2]], no_conflict="yes")
+    assert answer.status_code == 303
+    after = browser.page(answer.headers["location"])
+    assert "2 requests are approved" in after.select_one("#approved").get_text()
+    assert after.select_one("#kind option[selected]")["value"] == "quota"
+    assert [state(pages, one) for one in alike] == [State.APPROVED, State.APPROVED, State.SUBMITTED]
+    for one in alike[:2]:
+        found = pages.store.requests.get(one.id, SYSTEM)
+        assert found.reviewer == f"person:{pages.store.people['rosa'].id}"
+        assert found.decision is not None
+        assert (found.decision.ends_at, found.decision.amount_milli_unit_seconds) == (
+            one.asked.ends_at, one.asked.amount_milli_unit_seconds,
+        )  # fmt: skip
+
+
+def test_what_is_not_like_the_default_has_no_box_and_is_refused_if_sent_all_the_same(pages: DeskPages) -> None:
+    usual, larger = pages.store.submitted("ana"), pages.store.submitted("ben", hours=101)
+    other_tier = pages.store.submitted("cleo", flavour="gpu")  # a rule does not hold for her
+    place = pages.store.submitted("dora", Kind.SITE, sites=("hpc",), hours=0)
+    browser = pages.browser("rosa", "reviewer")
+    page = browser.page("queue")
+    assert boxes(page) == [usual.id]
+    sent = [larger.id, other_tier.id, place.id, "nobody's", usual.id]
+    answer = browser.submit(page, "#several", request=sent, no_conflict="yes")
+    assert answer.status_code == 200
+    after = BeautifulSoup(answer.text, "html.parser")
+    refused = {str(one["data-refused"]): str(one["data-code"]) for one in after.select("[data-refused]")}
+    assert refused == dict.fromkeys(sent[:3], "needs-a-look") | {"nobody's": "request-unknown"}
+    assert "1 request is approved" in after.select_one("#approved").get_text()
+    assert {state(pages, one) for one in (larger, other_tier, place)} == {State.SUBMITTED}
+    assert state(pages, usual) is State.APPROVED
+
+
+def test_one_s_own_another_s_and_what_is_unsaid_about_conflicts_are_not_approved_together(pages: DeskPages) -> None:
+    pages.person("rosa", "reviewer")
+    own, another_s, free = pages.store.submitted("rosa"), pages.store.in_review("ana"), pages.store.submitted("ben")
+    pages.person("rosa", "reviewer")
+    browser = pages.browser("rosa", "reviewer")
+    page = browser.page("queue")
+    assert boxes(page) == [free.id]
+    answer = browser.submit(page, "#several", request=[own.id, another_s.id, free.id])
+    found = BeautifulSoup(answer.text, "html.parser").select("[data-refused]")
+    assert [one["data-code"] for one in found] == ["needs-a-look", "needs-a-look", "conflict-of-interest"]
+    assert [state(pages, one) for one in (own, another_s, free)] == [State.SUBMITTED, State.IN_REVIEW, State.SUBMITTED]
+
+
+def test_who_does_not_decide_is_offered_no_box_and_gets_nothing_approved(pages: DeskPages) -> None:
+    request = pages.store.submitted("ana")
+    browser = pages.browser("olga", "operator")
+    page = browser.page("queue")
+    assert boxes(page) == []
+    seal = pages.browser("rosa", "reviewer").page("queue").select_one("#several [name=seal]")["value"]
+    answer = browser.post("queue/approve", {"request": request.id, "no_conflict": "yes", "seal": seal})
+    assert answer.status_code == 403
+    assert state(pages, request) is State.SUBMITTED
 
 
 # --- one request ----------------------------------------------------------------------------------------------------

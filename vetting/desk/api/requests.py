@@ -24,7 +24,8 @@ from vetting.desk.gate import TheDesk
 from vetting.desk.own import mapped_at, own_request
 from vetting.desk.parts import Desk
 from vetting.desk.queue import queue_of
-from vetting.desk.review_pages import Reader, Reviewer, ReviewEvent, decide_about
+from vetting.desk.review_pages import Reader, Reviewer, ReviewEvent
+from vetting.desk.reviewing import decide_about
 from vetting.desk.visitors import Visitor
 from vetting.requests import Request
 from vetting.transitions import Event, State
@@ -115,7 +116,7 @@ def decide(desk: TheDesk, visitor: Reviewer, request_id: str, event: ReviewEvent
     `given` gives all that is asked for.
     """
     before = desk.requests.get(request_id, visitor.actor)
-    decide_about(desk, visitor, before, event, _given(before, event, decided))
+    decide_about(desk.requests, visitor.actor, before, Event(event.value), _given(before, event, decided))
     return ReviewInFull.of_dossier(dossier_of(desk, visitor, request_id))
 
 
