@@ -7,12 +7,22 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from federation.ids import reference
+from federation.ids import read_reference, reference
 from vetting.asking import Asked, Decision, DenialCode, Kind
 from vetting.request_tables import RequestTable
 from vetting.transitions import OPEN, Event, State
 
-__all__ = ["Request", "Step", "asked_of", "decision_of", "existing", "find_row", "other_open", "to_request"]
+__all__ = [
+    "Request",
+    "Step",
+    "asked_of",
+    "decision_of",
+    "existing",
+    "find_row",
+    "id_with_reference",
+    "other_open",
+    "to_request",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,13 @@ def existing(connection: Connection, request_id: str) -> Row[Any]:
     row = find_row(connection, request_id)
     assert row is not None, "it was there a moment ago, in this transaction"
     return row
+
+
+def id_with_reference(connection: Connection, written: str) -> str | None:
+    """The id whose short reference this is, however people wrote it."""
+    wanted = read_reference(written)
+    ids = connection.execute(select(RequestTable.id)).scalars()
+    return next((one for one in ids if reference(one) == wanted), None)
 
 
 def other_open(connection: Connection, person_id: str, kind: str, *, but: str) -> str:

@@ -21,6 +21,7 @@ from vetting.desk.queue import who_is
 from vetting.desk.rights import Right
 from vetting.desk.visitors import Visitor
 from vetting.desk.wishes import read_end
+from vetting.request_rows import id_with_reference
 
 __all__ = ["MOST_SEQ", "router"]
 
@@ -76,7 +77,7 @@ def export(
 
 
 def _wanted(desk: Desk, *, since: str, until: str, act: str, actor: str, target: str) -> Wanted:
-    """What is looked for. A day is a whole one, in UTC; a hub user name stands for the person."""
+    """What is looked for. A day is a whole one, in UTC; hub user names and references stand for persons and requests."""
     return Wanted(
         since=_begin(since) if since else None,
         until=read_end(until) if until else None,
@@ -92,11 +93,14 @@ def _begin(day: str) -> datetime:
 
 def _named(desk: Desk, text: str) -> str:
     wanted = text.strip()[:256]
-    if not wanted or ":" in wanted:
+    short = wanted.removeprefix(_REQUEST)
+    if not wanted or ":" in short:
         return wanted
     with desk.database.read() as connection:
         person = find_by_user_name(connection, wanted)
-    return f"{_PERSON}{person.id}" if person else wanted
+        found = f"{_PERSON}{person.id}" if person else None
+        request_id = None if found else id_with_reference(connection, short)
+    return found or (f"{_REQUEST}{request_id}" if request_id else wanted)
 
 
 def _shown(desk: Desk, found: list[Entry]) -> list[EntryShown]:

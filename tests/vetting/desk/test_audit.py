@@ -28,6 +28,9 @@ def test_rows_are_found_by_what_who_about_whom_and_when(pages: DeskPages) -> Non
     assert acts(browser.page("audit"))[1:4] == newest  # the first is that of Olga's own terms
     assert acts(browser.page("audit", act="person:request:submitted")) == ["person:request:submitted"] * 2
     assert acts(browser.page("audit", target=f"request:{request.id}")) == newest[:2]
+    for written in (request.reference, f"request:{request.reference.lower()}"):
+        assert acts(browser.page("audit", target=written)) == newest[:2]
+    assert acts(browser.page("audit", target="request:NOBODYSX")) == []
     assert acts(browser.page("audit", actor=ana.user_name)) == newest
     assert acts(browser.page("audit", actor=f"person:{ana.id}", until=first_day)) == newest
     assert acts(browser.page("audit", actor=ana.user_name, since="2030-01-01")) == []
