@@ -1,6 +1,7 @@
 """The rows of forwards in the federation database. Calls block; the gateway makes them in threads."""
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import RowMapping, delete, insert, select, update
@@ -62,8 +63,8 @@ class ForwardBook:
             ).mappings().first()  # fmt: skip
             return _forward(row) if row else None
 
-    def add(self, site: str, attempt: str, node: str, port: int) -> Forward:
-        """A new one on a port that no other one has.
+    def add(self, site: str, attempt: str, node: str, port: int, *, tried: Collection[int] = ()) -> Forward:
+        """A new one on a port that no other one has; one that was tried already only if nothing else is left.
 
         Raises
         ------
@@ -78,7 +79,8 @@ class ForwardBook:
                     f"all {len(self._ports)} ports of gateway.forward_ports are taken by sessions; give it more"
                 )
             # By chance: a port that a session gave back is not given to another one at once.
-            made = Forward(attempt=attempt, site=site, node=node, port=port, local_port=secrets.choice(free))
+            local_port = secrets.choice([each for each in free if each not in tried] or free)
+            made = Forward(attempt=attempt, site=site, node=node, port=port, local_port=local_port)
             connection.execute(insert(ForwardTable).values(vars(made) | {"created_at": self._clock()}))
             return made
 

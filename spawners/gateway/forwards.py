@@ -133,8 +133,9 @@ class Forwards:
             raise NotReached(f"{self._site} opens no way to {node}:{port}: {found.detail}")
 
     async def _made_anywhere(self, attempt: str, node: str, port: int) -> Forward:
+        tried = set[int]()
         for left in reversed(range(_TRIES)):
-            forward = await asyncio.to_thread(self._book.add, self._site, attempt, node, port)
+            forward = await asyncio.to_thread(self._book.add, self._site, attempt, node, port, tried=tried)
             try:
                 await self._made(forward)
                 return forward
@@ -142,6 +143,7 @@ class Forwards:
                 # Something else listens on that port; nobody was told of it yet.
                 await asyncio.to_thread(self._book.remove, forward)
                 self.broken.pop(attempt, None)
+                tried.add(forward.local_port)
                 if not left:
                     raise
         raise AssertionError("the last try returns or raises")

@@ -542,7 +542,7 @@ REACHED = (
     "a history with - lapse",
 )
 """Branches that a run of many histories has to come to, or it shows less than it says."""
-MANY = 200
+MANY = 1000
 
 
 @pytest.mark.long
