@@ -92,12 +92,16 @@ class SlurmSite(Cluster):
         while self.job_state(job) != "RUNNING":
             # Too early, and what ends the first run on the node ends the second one as well.
             time.sleep(2)
+            # A prolog that failed takes the node away a second time, perhaps.
+            if self.node_state() in ("drng", "drain"):
+                self.run("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
             self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
             for _ in range(30):
                 time.sleep(0.1)
                 if self.job_state(job) == "RUNNING":
                     return
-            assert time.monotonic() < deadline, self.run("scontrol", "show", "job", job)
+            if time.monotonic() > deadline:
+                raise AssertionError(self.run("scontrol", "show", "job", job) + self.run("scontrol", "show", "node"))
 
 
 @contextlib.contextmanager
