@@ -262,11 +262,11 @@ class Login(Section):
     host_key_file: str = Field(
         description="its public host keys, one a line; `@cert-authority` before a key makes it the site's host CA"
     )
-    user: AccountName = Field("nbfed", description="the robot account that the gateway signs in as")
+    user: AccountName = Field("nbfed", description="the robot account that the gateway signs in as, for access: robot")
     gate: Command | None = Field(
         None,
         description="what the gateway's certificate lets that account run, the same as the site's ForceCommand; "
-        "without it `/usr/bin/sudo -n /etc/nbfed/SITE/site-gate`",
+        "without it `/usr/bin/sudo -n /etc/nbfed/SITE/site-gate`, or that without sudo for access: user-certificate",
     )
     cluster_address: HostName | None = Field(
         None, description="the login node's address as its nodes reach it, for notebook_to_hub: reverse; else host"
@@ -324,7 +324,11 @@ class BatchSite(_AnySite):
     kind: Literal["batch"]
     dialect: Literal["slurm", "pbs", "gridengine"]
     login: Login
-    access: Literal["robot", "user-certificate"] = "robot"
+    access: Literal["robot", "user-certificate"] = Field(
+        "robot",
+        description="who the gateway signs in as: one account that may start the gate by sudo, or each person's own, at "
+        "a port that sshd has for it alone",
+    )
     notebook_to_hub: Literal["reverse", "direct"] = "reverse"
     nodes: Annotated[list[str], AfterValidator(_nodes)] = Field(
         min_length=1, description="all nodes that sessions may run on, as the scheduler names them: `c[001-064]`"

@@ -27,13 +27,14 @@ _MORE_MINUTES = 5
 """How long the job of a check that was killed goes on: then it ends by itself."""
 
 
-def site_check(settings: Settings, name: str, folder: Path) -> SiteCheck:
-    """What is checked of a batch site. Nothing is contacted yet."""
+def site_check(settings: Settings, name: str, folder: Path, account: str | None) -> SiteCheck:
+    """What is checked of a batch site; where each account signs in for itself, as this one. Nothing is contacted yet."""
     site = _batch_site(settings, name)
     hub = settings.yaml.federation.hub
 
     def link(called: str) -> Link:
-        return Link(hub=hub, site=called, settings=site, folder=folder)
+        own = account if site.access == "user-certificate" else None
+        return Link(hub=hub, site=called, settings=site, folder=folder, account=own)
 
     return SiteCheck(
         link=link(name),

@@ -140,6 +140,10 @@ class Installation:
         return gateway_wiring.links(self.settings)
 
     @property
+    def logins(self) -> Sequence[Link]:
+        return gateway_wiring.logins(self.settings)
+
+    @property
     def gateway_folder(self) -> Path:
         return self.settings.state.gateway
 
@@ -166,10 +170,10 @@ class Installation:
     def sites(self) -> Mapping[str, Site]:
         return self.settings.yaml.sites
 
-    def site_check(self, name: str, folder: Path) -> SiteCheck:
+    def site_check(self, name: str, folder: Path, account: str | None) -> SiteCheck:
         from hub_config import check_wiring
 
-        return check_wiring.site_check(self.settings, name, folder)
+        return check_wiring.site_check(self.settings, name, folder, account)
 
     def probe_jobs(
         self, name: str, account: str, *, environments: Sequence[str], wait_seconds: float, say: Callable[[str], None]

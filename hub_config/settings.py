@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from federation.clock import CLOCK_FILE, Clock, FileClock, system_clock
 from federation.i18n import LANGUAGES
 from federation.settings import (
+    BatchSite,
     DatabaseSection,
     Environment,
     FederationSection,
@@ -40,6 +41,7 @@ DEMO_FILE = Path(__file__).parent / "demo" / "federation.yaml"
 """What `nbfed up` runs with when no federation.yaml is named."""
 
 
+_SSH_PORT = 22
 _ANY_BESIDE_OTHERS = (
     "any would let this provider hand out what belongs to the others, the operator's role among it; "
     "production mode needs its namespaces"
@@ -126,6 +128,28 @@ class FederationYaml(Section):
             for index, name in enumerate(ids)
             if name in ids[:index]
         ]
+        if complaints:
+            raise Misfit(complaints)
+        return self
+
+    @model_validator(mode="after")
+    def _own_accounts_have_their_own_way(self) -> "FederationYaml":
+        complaints = list[tuple[Location, str]]()
+        for name, site in self.sites.items():
+            if not isinstance(site, BatchSite) or site.access != "user-certificate":
+                continue
+            if site.notebook_to_hub != "direct":
+                wrong = (
+                    "access: user-certificate needs `direct`: a way back through one person's connection would be "
+                    "theirs to close for everybody"
+                )
+                complaints.append((("sites", name, "notebook_to_hub"), wrong))
+            if site.login.port == _SSH_PORT:
+                wrong = (
+                    "access: user-certificate needs a port that sshd has for it alone: at 22 nobody could log in "
+                    "there as usual any more"
+                )
+                complaints.append((("sites", name, "login", "port"), wrong))
         if complaints:
             raise Misfit(complaints)
         return self

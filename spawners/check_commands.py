@@ -25,8 +25,10 @@ _WIDTH = 24
 class CheckShop(SitesShop, Protocol):
     """A shop that can put together what is checked."""
 
-    def site_check(self, name: str, folder: Path) -> SiteCheck:
-        """What is checked of a batch site; `folder` is for this check alone."""
+    def site_check(self, name: str, folder: Path, account: str | None) -> SiteCheck:
+        """What is checked of a batch site; `folder` is for this check alone. Where each account signs in for itself, it is
+        checked as this one.
+        """
 
     def probe_jobs(
         self, name: str, account: str, *, environments: Sequence[str], wait_seconds: float, say: Callable[[str], None]
@@ -49,14 +51,16 @@ def check(ctx: click.Context, name: str, account: str | None, environments: tupl
     """
     shop: CheckShop = ctx.obj
     settings = find_site(shop.sites, name)
-    if not isinstance(settings, BatchSite) or settings.access != "robot":
-        raise click.ClickException(f"{name} is no batch site with `access: robot`: there is no check of it.")
+    if not isinstance(settings, BatchSite):
+        raise click.ClickException(f"{name} is no batch site: there is no check of it.")
+    if settings.access == "user-certificate" and account is None:
+        raise click.ClickException(f"At {name} each account signs in for itself: name one with --account.")
     jobs = (
         shop.probe_jobs(name, account, environments=environments, wait_seconds=60.0 * minutes, say=_progress)
         if account is not None
         else []
     )
-    found = asyncio.run(_look(shop, name, jobs))
+    found = asyncio.run(_look(shop, name, account, jobs))
     click.echo(f"\n{summary(found)}")
     if any(each.state is not State.OK for each in found):
         ctx.exit(1)
@@ -71,11 +75,11 @@ def check(ctx: click.Context, name: str, account: str | None, environments: tupl
     click.echo(f"{name} passed, and is {after.certification}.")
 
 
-async def _look(shop: CheckShop, name: str, jobs: Sequence[ProbeJob]) -> list[Check]:
+async def _look(shop: CheckShop, name: str, account: str | None, jobs: Sequence[ProbeJob]) -> list[Check]:
     """Walk all steps; jobs are submitted only where all that comes before was well."""
     # A short name: sockets have to fit in.
     with tempfile.TemporaryDirectory(prefix="nbfed-", dir="/tmp") as folder:
-        subject = shop.site_check(name, Path(folder))
+        subject = shop.site_check(name, Path(folder), account)
         connection = Connection(subject)
         try:
             found = [_shown(each) async for each in looked_at(subject, connection)]

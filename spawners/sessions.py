@@ -144,6 +144,18 @@ class Sessions:
         with self._database.read() as connection:
             return [_session(row) for query in (still_open, over) for row in connection.execute(query)]
 
+    def accounts_at(self, site: str, *, ended_after: datetime) -> frozenset[str]:
+        """The accounts at a site whose attempts have not ended, or ended after that moment."""
+        table = SessionTable
+        with self._database.read() as connection:
+            found = connection.execute(
+                select(table.account)
+                .where(table.site == site, table.account.is_not(None))
+                .where(or_(table.ended_at.is_(None), table.ended_at > ended_after))
+                .distinct()
+            ).scalars()
+            return frozenset(account for account in found if account is not None)
+
     def with_reference(self, code: str) -> list[Session]:
         """The attempts whose short reference this is, however people wrote it; two are possible and most unlikely."""
         wanted = read_reference(code)

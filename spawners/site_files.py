@@ -64,11 +64,11 @@ def site_files(
         sudoers = f'Defaults:{user} !requiretty\n{user} ALL=(root) NOPASSWD: {folder}/{PROGRAM} ""\n'
         files["sudoers"] = SiteFile(text=sudoers, mode=0o440, place=f"/etc/sudoers.d/nbfed-{name}")
         files["principals"] = SiteFile(text=f"{principal(name)}\n", mode=0o644, place=f"{folder}/principals")
-        sshd = f"/etc/ssh/sshd_config.d/nbfed-{name}.conf"
-        files["sshd.conf"] = SiteFile(text=sshd_lines(site, folder), mode=0o644, place=sshd)
-        if authorities:
-            keys = "".join(f"{key}\n" for key in authorities)
-            files["ca.pub"] = SiteFile(text=keys, mode=0o644, place=f"{folder}/ca.pub")
+    sshd = f"/etc/ssh/sshd_config.d/nbfed-{name}.conf"
+    files["sshd.conf"] = SiteFile(text=sshd_lines(site, folder), mode=0o644, place=sshd)
+    if authorities:
+        keys = "".join(f"{key}\n" for key in authorities)
+        files["ca.pub"] = SiteFile(text=keys, mode=0o644, place=f"{folder}/ca.pub")
     return files
 
 

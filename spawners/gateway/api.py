@@ -36,11 +36,11 @@ from spawners.gateway.answers import (
     SubmitWanted,
 )
 from spawners.gateway.book import PortsTaken
-from spawners.gateway.calls import SiteAway, request_id
+from spawners.gateway.calls import SiteAway
 from spawners.gateway.forwards import ForwardRefused, NotReached
 from spawners.gateway.masters import MasterError
 from spawners.gateway.protocol import ErrorCode, GateRefusal, JobName
-from spawners.gateway.site import SiteGateway
+from spawners.gateway.served import Served
 
 __all__ = ["application"]
 
@@ -65,7 +65,7 @@ _REFUSALS = {
 _WORTH_ANOTHER_TRY = {ErrorCode.DRAINED, ErrorCode.BUSY, ErrorCode.SCHEDULER, ErrorCode.TIMEOUT, ErrorCode.INTERNAL}
 
 
-def application(sites: Mapping[str, SiteGateway], registry: CollectorRegistry, token: str | None = None) -> FastAPI:
+def application(sites: Mapping[str, Served], registry: CollectorRegistry, token: str | None = None) -> FastAPI:
     """The interface to these sites; while it serves, they are polled and kept. With a token, who asks must show it."""
 
     @asynccontextmanager
@@ -92,14 +92,14 @@ async def _shows_token(request: Request) -> None:
         raise HTTPException(401, "this is not the token of this gateway (NBFED_GATEWAY_TOKEN)")
 
 
-async def _site_of(request: Request, site: str) -> SiteGateway:
-    sites: Mapping[str, SiteGateway] = request.app.state.sites
+async def _site_of(request: Request, site: str) -> Served:
+    sites: Mapping[str, Served] = request.app.state.sites
     if site not in sites:
-        raise HTTPException(404, f"there is no batch site {site!r} with `access: robot` in federation.yaml")
+        raise HTTPException(404, f"there is no batch site {site!r} in federation.yaml")
     return sites[site]
 
 
-Named = Annotated[SiteGateway, Depends(_site_of)]
+Named = Annotated[Served, Depends(_site_of)]
 
 
 @open_router.get("/healthz", response_class=PlainTextResponse)
@@ -126,37 +126,25 @@ async def every_site(request: Request) -> dict[str, SiteHealth]:
 @router.post("/sites/{site}/jobs")
 async def submit(site: Named, wanted: SubmitWanted) -> Submitted:
     """Start an attempt as a job; the same attempt again finds the job of the first time."""
-    request = protocol.Submit(id=request_id(), **{name: getattr(wanted, name) for name in SubmitWanted.model_fields})
-    answer = await site.submit(request)
-    return Submitted(job=answer.job, existed=answer.existed, minutes=answer.minutes)
+    return await site.submit(wanted)
 
 
 @router.get("/sites/{site}/jobs")
 async def jobs(site: Named) -> Poll:
     """All jobs of this installation there, as last seen."""
-    return Poll(
-        asked_at=site.asked_at,
-        answered_at=site.answered_at if site.sightings.fresh else None,
-        fresh=site.sightings.fresh,
-        time=site.site_time,
-        jobs=site.sightings.rows,
-    )
+    return site.jobs()
 
 
 @router.get("/sites/{site}/jobs/{attempt}")
 async def job(site: Named, attempt: str) -> JobView:
     """One attempt, as last seen."""
-    if not site.sightings.knows(attempt):
-        site.nudge()  # of before our start: the hub waits for what the site says of it
-    view = site.sightings.view(attempt)
-    return JobView(life=view.life, row=view.row, missing_count=view.missing_count, time=site.site_time)
+    return await site.job(attempt)
 
 
 @router.post("/sites/{site}/history")
 async def history(site: Named, wanted: HistoryWanted) -> PastJobs:
     """What became of jobs that are over."""
-    answer = await site.ask(protocol.History(id=request_id(), jobs=wanted.jobs), protocol.PastJobs)
-    return PastJobs(jobs=answer.jobs)
+    return await site.history(wanted.jobs)
 
 
 @router.post("/sites/{site}/jobs/{attempt}/cancel")
@@ -164,22 +152,20 @@ async def cancel(site: Named, attempt: str, wanted: JobName) -> Cancelled:
     """End a job; false: there was no such job any more."""
     if wanted.attempt != attempt:
         raise HTTPException(400, "the attempt in the address and the one in the request differ")
-    answer = await site.ask(protocol.Cancel(id=request_id(), **wanted.model_dump()), protocol.Cancelled)
-    site.nudge()
-    return Cancelled(cancelled=answer.cancelled)
+    return await site.cancel(wanted)
 
 
 @router.put("/sites/{site}/forwards/{attempt}")
 async def open_forward(site: Named, attempt: protocol.Attempt, wanted: ForwardWanted) -> Address:
     """Have a way to a session, and where it begins; it was tried. The same again is the same."""
-    host, port = await site.forwards.open(attempt, wanted.node, wanted.port)
+    host, port = await site.open_forward(attempt, wanted.node, wanted.port)
     return Address(host=host, port=port)
 
 
 @router.delete("/sites/{site}/forwards/{attempt}", status_code=204)
 async def close_forward(site: Named, attempt: protocol.Attempt) -> None:
     """Have no way to a session any more; twice is once."""
-    await site.forwards.close(attempt)
+    await site.close_forward(attempt)
 
 
 @router.get("/sites/{site}/reverse")

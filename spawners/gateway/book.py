@@ -20,10 +20,13 @@ class PortsTaken(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Forward:
-    """Who connects to `local_port` at the gateway reaches `node` and `port` at the site."""
+    """Who connects to `local_port` at the gateway reaches `node` and `port` at the site, over the connection of `account`,
+    or of the robot if that is empty.
+    """
 
     attempt: str
     site: str
+    account: str
     node: str
     port: int
     local_port: int
@@ -47,23 +50,29 @@ class ForwardBook:
         self._ports = ports
         self._clock = clock
 
-    def of(self, site: str) -> list[Forward]:
-        """All of one site."""
+    def of(self, site: str, account: str = "") -> list[Forward]:
+        """All of one site's robot, or of one account."""
         with self._database.read() as connection:
             rows = connection.execute(
-                select(ForwardTable.__table__).where(ForwardTable.site == site).order_by(ForwardTable.local_port)
+                select(ForwardTable.__table__)
+                .where(ForwardTable.site == site, ForwardTable.account == account)
+                .order_by(ForwardTable.local_port)
             ).mappings()
             return [_forward(row) for row in rows]
 
-    def get(self, site: str, attempt: str) -> Forward | None:
-        """The one of an attempt; None, too, if the attempt is of another site."""
+    def get(self, site: str, attempt: str, account: str = "") -> Forward | None:
+        """The one of an attempt; None, too, if the attempt is of another site or account."""
         with self._database.read() as connection:
             row = connection.execute(
-                select(ForwardTable.__table__).where(ForwardTable.attempt == attempt, ForwardTable.site == site)
+                select(ForwardTable.__table__).where(
+                    ForwardTable.attempt == attempt, ForwardTable.site == site, ForwardTable.account == account
+                )
             ).mappings().first()  # fmt: skip
             return _forward(row) if row else None
 
-    def add(self, site: str, attempt: str, node: str, port: int, *, tried: Collection[int] = ()) -> Forward:
+    def add(
+        self, site: str, attempt: str, node: str, port: int, *, account: str = "", tried: Collection[int] = ()
+    ) -> Forward:
         """A new one on a port that no other one has; one that was tried already only if nothing else is left.
 
         Raises
@@ -80,7 +89,7 @@ class ForwardBook:
                 )
             # By chance: a port that a session gave back is not given to another one at once.
             local_port = secrets.choice([each for each in free if each not in tried] or free)
-            made = Forward(attempt=attempt, site=site, node=node, port=port, local_port=local_port)
+            made = Forward(attempt=attempt, site=site, account=account, node=node, port=port, local_port=local_port)
             connection.execute(insert(ForwardTable).values(vars(made) | {"created_at": self._clock()}))
             return made
 

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import click
@@ -46,19 +47,26 @@ def init(shop: AuthorityShop) -> None:
 @ca.command()
 @click.argument("site")
 @click.option("--minutes", type=click.IntRange(1, 1440), help="how long it opens the site; else as the gateway's")
+@click.option("--account", help="the account that it opens, at a site with `access: user-certificate`")
 @click.pass_obj
-def sign(shop: AuthorityShop, site: str, minutes: int | None) -> None:
+def sign(shop: AuthorityShop, site: str, minutes: int | None, account: str | None) -> None:
     """Make a certificate for SITE as the gateway does, and say how to try it by hand."""
     if site not in shop.links:
         raise click.UsageError(f"There is no batch site {site!r}. There are: {', '.join(shop.links) or 'none'}.")
     link = shop.links[site]
+    by_account = link.settings.access == "user-certificate"
+    if by_account and account is None:
+        raise click.UsageError(f"At {site} each account has a certificate of its own: name one with --account.")
+    if account is not None and not by_account:
+        raise click.UsageError(f"At {site} the robot {link.user} signs in for everybody: leave --account out.")
+    link = replace(link, account=account)
     with _told():
         file = shop.credentials(link, minutes=minutes).renew()
     login = link.settings.login
     words = [
         *("ssh", "-F", "none", "-i", str(link.key), "-o", f"CertificateFile={file}", "-o", "IdentitiesOnly=yes"),
         *("-o", f"UserKnownHostsFile={link.known_hosts}", "-o", "StrictHostKeyChecking=yes"),
-        *("-p", str(login.port), f"{login.user}@{login.host}", "nbfed-gate"),
+        *("-p", str(login.port), f"{link.user}@{login.host}", "nbfed-gate"),
     ]
     click.echo(f"{file}: principal {link.principal}, for port forwarding and this command alone: {link.gate_command}")
     request = shlex.quote('{"v": 1, "id": "by-hand", "verb": "ping"}')

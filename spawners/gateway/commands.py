@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from spawners.gateway.answers import GatewayAway, SiteHealth
 from spawners.gateway.ca_commands import AuthorityShop
 from spawners.gateway.client import GatewayClient
 from spawners.gateway.door import Door
-from spawners.gateway.link import MasterKind
+from spawners.gateway.link import Link, MasterKind
 from spawners.gateway.masters import Master
 from spawners.gateway.server import AlreadyRunning, serve, sole_gateway
 
@@ -26,6 +26,10 @@ _STATUS_SECONDS = 5.0
 
 class GatewayShop(Shop, AuthorityShop, Protocol):
     """A shop that can make the gateway."""
+
+    @property
+    def logins(self) -> Sequence[Link]:
+        """All that there may be connections for."""
 
     @property
     def gateway_folder(self) -> Path: ...
@@ -95,12 +99,13 @@ def disconnect(shop: GatewayShop) -> None:
     """
 
     async def end() -> None:
-        for link in shop.links.values():
+        for link in shop.logins:
             for kind in MasterKind:
                 master = Master(link, kind, shop.credentials(link))
                 if await master.find():
                     await master.end()
-                    click.echo(f"{link.site}: the {kind} connection is ended.")
+                    of = f" of {link.account}" if link.account else ""
+                    click.echo(f"{link.site}: the {kind} connection{of} is ended.")
 
     try:
         with sole_gateway(shop.gateway_folder):
@@ -111,4 +116,4 @@ def disconnect(shop: GatewayShop) -> None:
 
 def _row(name: str, health: SiteHealth) -> tuple[str, ...]:
     ago = "" if health.last_answer_at is None else f"{max(0.0, time.time() - health.last_answer_at):.0f} s ago"
-    return name, health.state, ago, f"{health.masters} of 2", str(health.forwards), plain(health.last_error)[:200]
+    return name, health.state, ago, str(health.masters), str(health.forwards), plain(health.last_error)[:200]

@@ -186,7 +186,7 @@ async def _signs_in(_check: SiteCheck, connection: Connection) -> str:
             await master.ensure()
     except MasterError as error:
         raise Unmet(str(error), _advice_about_sign_in(str(error), link)) from error
-    return f"{login.user}@{login.host}:{login.port} has the pinned host key and takes the federation's certificate"
+    return f"{link.user}@{login.host}:{login.port} has the pinned host key and takes the federation's certificate"
 
 
 def _advice_about_sign_in(said: str, link: Link) -> str:
@@ -198,9 +198,9 @@ def _advice_about_sign_in(said: str, link: Link) -> str:
         )
     if "Permission denied" in said:
         return (
-            f"At the site: ca.pub has to be that of `nbfed ca init`, principals has to have the line {link.principal}, "
-            f"sshd has to have read the lines of sshd.conf (`sshd -T -C user={login.user}`), and AllowUsers, if there is "
-            f"any, has to name {login.user}, whose password is `*` and not `!`."
+            f"At the site: ca.pub has to be that of `nbfed ca init`, {_principals(link)} has to have the line "
+            f"{link.principal}, sshd has to have read the lines of sshd.conf (`{_shown_by(link)}`), and AllowUsers, if "
+            f"there is any, has to name {link.user}, whose password is not locked (`!`)."
         )
     return f"Can this machine reach {login.host}, port {login.port}? What stands in sites.{link.site}.login is used."
 
@@ -220,7 +220,8 @@ async def _keeps_others_out(check: SiteCheck, _connection: Connection) -> str:
     await master.end()
     raise Unmet(
         "The site lets in a certificate that is meant for another site.",
-        f"AuthorizedPrincipalsFile has to name the file principals with the one line {check.link.principal}.",
+        f"AuthorizedPrincipalsFile has to name the file {_principals(check.link)} with the one line "
+        f"{check.link.principal}.",
     )
 
 
@@ -328,5 +329,16 @@ async def _gate_said(words: list[str], request: bytes) -> ErrorCode | None:
 def _other_gate(check: SiteCheck) -> str:
     return (
         f"ForceCommand in sshd.conf has to start the gate that `nbfed site gate {check.link.site}` prints, and nothing "
-        "else; other lines of sshd_config may come first (`sshd -T -C user=" + check.link.settings.login.user + "`)."
+        f"else; other lines of sshd_config may come first (`{_shown_by(check.link)}`)."
     )
+
+
+def _principals(link: Link) -> str:
+    """What the site's list of principals is called."""
+    return "principals" if link.account is None else f"principals/{link.account}"
+
+
+def _shown_by(link: Link) -> str:
+    """What shows at the site with which lines sshd serves us."""
+    words = f"sshd -T -C user={link.user}"
+    return words if link.account is None else f"{words},lport={link.settings.login.port}"

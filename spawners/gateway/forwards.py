@@ -1,4 +1,4 @@
-"""The ways from the hub to the sessions of one site, over its data master.
+"""The ways from the hub to the sessions of one site, or of one account there, over a data master.
 
 What it promises:
 
@@ -48,12 +48,22 @@ class Forwards:
         Their rows.
     door
         Where the gateway is asked, and where its forwards begin.
+    account
+        That the master is signed in to; empty for the site's robot.
     """
 
     def __init__(
-        self, site: str, master: Master, nodes: frozenset[str], ports: range, book: ForwardBook, door: Door
+        self,
+        site: str,
+        master: Master,
+        nodes: frozenset[str],
+        ports: range,
+        book: ForwardBook,
+        door: Door,
+        account: str = "",
     ) -> None:
         self._site = site
+        self._account = account
         self._master = master
         self._nodes = nodes
         self._ports = ports
@@ -84,7 +94,7 @@ class Forwards:
         async with self._one_at_a_time(attempt):
             await self._master.ensure()
             await self._reached(node, port)
-            forward = await asyncio.to_thread(self._book.get, self._site, attempt)
+            forward = await asyncio.to_thread(self._book.get, self._site, attempt, self._account)
             if forward is not None and (forward.node, forward.port) != (node, port):
                 await self._master.order("-O", "cancel", *forward.words(self._bind))
                 forward = await asyncio.to_thread(self._book.redirect, forward, node, port)
@@ -96,7 +106,7 @@ class Forwards:
     async def close(self, attempt: str) -> None:
         """Have no way to that session."""
         async with self._one_at_a_time(attempt):
-            forward = await asyncio.to_thread(self._book.get, self._site, attempt)
+            forward = await asyncio.to_thread(self._book.get, self._site, attempt, self._account)
             if forward is not None:
                 await self._master.order("-O", "cancel", *forward.words(self._bind))
                 await asyncio.to_thread(self._book.remove, forward)
@@ -104,7 +114,7 @@ class Forwards:
 
     async def restore(self) -> int:
         """Make those that the master does not have, and return how many there should be."""
-        wanted = await asyncio.to_thread(self._book.of, self._site)
+        wanted = await asyncio.to_thread(self._book.of, self._site, self._account)
         there = await asyncio.to_thread(self._master.listening_ports)
         missing = [each for each in wanted if each.local_port not in there]
         await asyncio.gather(*(self._remade(forward) for forward in missing))
@@ -112,7 +122,7 @@ class Forwards:
 
     async def ask(self, *, seconds: float) -> Reach | None:
         """Whether the site answers through the data master: a channel to the next session in turn. None: no session."""
-        wanted = await asyncio.to_thread(self._book.of, self._site)
+        wanted = await asyncio.to_thread(self._book.of, self._site, self._account)
         if not wanted:
             return None
         self._turn += 1
@@ -121,7 +131,7 @@ class Forwards:
 
     async def _remade(self, forward: Forward) -> None:
         async with self._one_at_a_time(forward.attempt):
-            if await asyncio.to_thread(self._book.get, self._site, forward.attempt) != forward:
+            if await asyncio.to_thread(self._book.get, self._site, forward.attempt, self._account) != forward:
                 return  # somebody closed or changed it meanwhile
             with contextlib.suppress(NotReached):
                 await self._made(forward)
@@ -135,7 +145,9 @@ class Forwards:
     async def _made_anywhere(self, attempt: str, node: str, port: int) -> Forward:
         tried = set[int]()
         for left in reversed(range(_TRIES)):
-            forward = await asyncio.to_thread(self._book.add, self._site, attempt, node, port, tried=tried)
+            forward = await asyncio.to_thread(
+                self._book.add, self._site, attempt, node, port, account=self._account, tried=tried
+            )
             try:
                 await self._made(forward)
                 return forward

@@ -15,8 +15,10 @@ from pathlib import Path
 from federation.settings import BatchSite
 from spawners.gateway.ca import Grant
 
-__all__ = ["Link", "MasterKind", "gate_command", "principal"]
+__all__ = ["ACCOUNTS", "Link", "MasterKind", "gate_command", "principal"]
 
+ACCOUNTS = "accounts"
+"""The folder in a site's that has those of its accounts."""
 _ALIVE_SECONDS, _ALIVE_TIMES = 5, 3
 _CONNECT_SECONDS = 10
 _WORD = "nbfed-gate"
@@ -42,14 +44,17 @@ _OPTIONS = {
 }
 
 
-def principal(site: str) -> str:
-    """What a site's list of principals has for the robot. It names the site: no site's certificate opens another one."""
-    return f"nbfed-{site}"
+def principal(site: str, account: str | None = None) -> str:
+    """What a site's list of principals has for the robot, or for one account where each has a certificate of its own. It
+    names the site: no site's certificate opens another one.
+    """
+    return f"nbfed-{site}" if account is None else f"nbfed-{site}:{account}"
 
 
 def gate_command(settings: BatchSite, folder: str) -> str:
-    """How the robot starts the gate that lies in this folder of the site."""
-    return settings.login.gate or f"/usr/bin/sudo -n {folder}/site-gate"
+    """How the gate that lies in this folder of the site is started: by the robot as root, by an account as itself."""
+    sudo = "" if settings.access == "user-certificate" else "/usr/bin/sudo -n "
+    return settings.login.gate or f"{sudo}{folder}/site-gate"
 
 
 class MasterKind(StrEnum):
@@ -73,17 +78,26 @@ class Link:
         What stands there.
     folder
         The gateway's part of the state folder.
+    account
+        The account that is signed in to; without it, the site's robot.
     """
 
     hub: str
     site: str
     settings: BatchSite
     folder: Path
+    account: str | None = None
+
+    @property
+    def user(self) -> str:
+        """Who signs in."""
+        return self.account or self.settings.login.user
 
     @property
     def own_folder(self) -> Path:
-        """Keys, certificate, host keys and the log of this site's connections."""
-        return self.folder / "sites" / self.site
+        """Keys, certificate, host keys and the log of these connections."""
+        robot = self.folder / "sites" / self.site
+        return robot if self.account is None else robot / ACCOUNTS / self.account
 
     @property
     def key(self) -> Path:
@@ -95,8 +109,9 @@ class Link:
 
     def control(self, kind: MasterKind) -> Path:
         """The master's socket. Its name is short: with what ssh appends, a path may have 107 bytes at most."""
-        digest = hashlib.sha256(f"{self.site}/{kind}".encode()).hexdigest()
-        return self.folder / "c" / digest[:8]
+        called = f"{self.site}/{kind}" if self.account is None else f"{self.site}/{self.account}/{kind}"
+        digest = hashlib.sha256(called.encode()).hexdigest()
+        return self.folder / "c" / digest[: 8 if self.account is None else 16]
 
     def log(self, kind: MasterKind) -> Path:
         """What the master says to people."""
@@ -104,7 +119,7 @@ class Link:
 
     @property
     def principal(self) -> str:
-        return principal(self.site)
+        return principal(self.site, self.account)
 
     @property
     def gate_command(self) -> str:
@@ -113,7 +128,7 @@ class Link:
     def grant(self, *, minutes: int, serial: int) -> Grant:
         """What the gateway's certificate for this site allows."""
         return Grant(
-            identity=f"nbfed/{self.hub}/{self.site}",
+            identity=f"nbfed/{self.hub}/{self.site}" + (f"/{self.account}" if self.account else ""),
             principal=self.principal,
             command=self.gate_command,
             minutes=minutes,
@@ -142,7 +157,7 @@ class Link:
             "IdentityFile": str(self.key),
             "CertificateFile": f"{self.key}-cert.pub",
             "UserKnownHostsFile": str(self.known_hosts),
-            "User": login.user,
+            "User": self.user,
             "Port": str(login.port),
         }
         return ["ssh", "-F", "none", *_as_words(_OPTIONS | own), "-N", "-f", "-T", "--", login.host]
@@ -164,7 +179,7 @@ class Link:
             "ControlMaster": "no",
             "ControlPath": str(self.control(kind)),
             "ProxyCommand": "/bin/false",
-            "User": self.settings.login.user,
+            "User": self.user,
         }
         return ["ssh", "-F", "none", *_as_words(_OPTIONS | own)]
 

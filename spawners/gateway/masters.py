@@ -59,15 +59,24 @@ class Master:
         Renewed before each start.
     on_start
         Told of each start that succeeded.
+    places
+        How many of a site may be started at once: its sshd turns a crowd away (MaxStartups).
     """
 
     def __init__(
-        self, link: Link, kind: MasterKind, credentials: Credentials, *, on_start: Callable[[], None] = lambda: None
+        self,
+        link: Link,
+        kind: MasterKind,
+        credentials: Credentials,
+        *,
+        on_start: Callable[[], None] = lambda: None,
+        places: asyncio.Semaphore | None = None,
     ) -> None:
         self._link = link
         self.kind = kind
         self._credentials = credentials
         self._on_start = on_start
+        self._places = places or asyncio.Semaphore(1)
         self._lock = asyncio.Lock()
         self._process: psutil.Process | None = None
 
@@ -99,7 +108,8 @@ class Master:
         async with self._lock:
             if self.is_up or await self.find():
                 return False
-            await self._start()
+            async with self._places:
+                await self._start()
             return True
 
     def listening_ports(self) -> frozenset[int]:

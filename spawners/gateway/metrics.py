@@ -10,8 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from spawners.gateway.answers import SiteState
 from spawners.gateway.link import MasterKind
-from spawners.gateway.masters import Master
-from spawners.gateway.site import SiteGateway
+from spawners.gateway.served import Served
 
 __all__ = ["GatewayMetrics"]
 
@@ -45,10 +44,10 @@ class GatewayMetrics:
         """A connection was made."""
         self._starts.labels(site, kind.value).inc()
 
-    def watch(self, sites: Iterable[SiteGateway]) -> None:
+    def watch(self, sites: Iterable[Served]) -> None:
         """Tell of these sites as they are when Prometheus asks."""
         state = self._gauge("site_state", f"1 for the state that a site is in: {', '.join(SiteState)}.", "state")
-        up = self._gauge("master_up", f"1 if the connection's process runs: {', '.join(MasterKind)}.", "kind")
+        up = self._gauge("master_up", f"Connections whose process runs: {', '.join(MasterKind)}.", "kind")
         figures = {
             self._gauge("answer_age_seconds", "Since a site last said what its jobs are; -1 before."): _age_seconds,
             self._gauge("forwards", "Sessions that a way leads to."): _forwards,
@@ -58,9 +57,9 @@ class GatewayMetrics:
         for site in sites:
             for each in SiteState:
                 state.labels(site.name, each.value).set_function(partial(_is_in, site, each))
-            for master in (site.command, site.data):
-                up.labels(site.name, master.kind.value).set_function(partial(_is_up, master))
-                self._starts.labels(site.name, master.kind.value)
+            for kind in MasterKind:
+                up.labels(site.name, kind.value).set_function(partial(_up, site, kind))
+                self._starts.labels(site.name, kind.value)
             for gauge, figure in figures.items():
                 gauge.labels(site.name).set_function(partial(figure, site))
             for outcome in ("answered", "failed"):
@@ -70,26 +69,26 @@ class GatewayMetrics:
         return Gauge(f"nbfed_gateway_{name}", text, ["site", *labels], registry=self._registry)
 
 
-def _age_seconds(site: SiteGateway) -> float:
+def _age_seconds(site: Served) -> float:
     age = site.health().queue_age_seconds
     return -1.0 if age is None else age
 
 
-def _forwards(site: SiteGateway) -> float:
+def _forwards(site: Served) -> float:
     return float(site.forward_count)
 
 
-def _broken(site: SiteGateway) -> float:
-    return float(len(site.forwards.broken))
+def _broken(site: Served) -> float:
+    return float(site.broken_count)
 
 
-def _waiting(site: SiteGateway) -> float:
+def _waiting(site: Served) -> float:
     return float(site.waiting)
 
 
-def _is_in(site: SiteGateway, state: SiteState) -> float:
+def _is_in(site: Served, state: SiteState) -> float:
     return float(site.health().state is state)
 
 
-def _is_up(master: Master) -> float:
-    return float(master.is_up)
+def _up(site: Served, kind: MasterKind) -> float:
+    return float(site.masters_up(kind))

@@ -1,7 +1,8 @@
 """What a site adds to its sshd so that the gateway can sign in, and do nothing else there. Pure.
 
-All of it stands in one `Match` block (sshd_config(5)), so nothing changes for anybody else. It says once more what the
-gateway's certificate says: the site does not have to believe the federation.
+All of it stands in one `Match` block (sshd_config(5)), so nothing changes for anybody else: of the robot's account, or,
+where each account signs in for itself, of a port that is for that alone, so that people log in at the usual one as they
+always did. It says once more what the gateway's certificate says: the site does not have to believe the federation.
 """
 
 from federation.nodes import expanded
@@ -13,11 +14,13 @@ __all__ = ["sshd_lines"]
 
 def sshd_lines(site: BatchSite, folder: str) -> str:
     """For one site; `folder` is where `ca.pub`, `principals` and the gate lie there."""
+    by_account = site.access == "user-certificate"
     lines = [
+        *(["PermitRootLogin no"] if by_account else []),
         "AuthenticationMethods publickey",
         "AuthorizedKeysFile none",
         f"TrustedUserCAKeys {folder}/ca.pub",
-        f"AuthorizedPrincipalsFile {folder}/principals",
+        f"AuthorizedPrincipalsFile {folder}/principals{'/%u' if by_account else ''}",
         f"ForceCommand {gate_command(site, folder)}",
         "PermitTTY no",
         "X11Forwarding no",
@@ -29,7 +32,8 @@ def sshd_lines(site: BatchSite, folder: str) -> str:
         "ClientAliveInterval 5",
         "ClientAliveCountMax 3",
     ]
-    return "".join(f"{line}\n" for line in (f"Match User {site.login.user}", *(f"    {line}" for line in lines)))
+    match = f"LocalPort {site.login.port}" if by_account else f"User {site.login.user}"
+    return "".join(f"{line}\n" for line in (f"Match {match}", *(f"    {line}" for line in lines)))
 
 
 def _way_back(site: BatchSite) -> list[str]:

@@ -23,6 +23,8 @@ class ForwardTable(Base):
 
     attempt: Mapped[str] = mapped_column(String(36), primary_key=True)
     site: Mapped[str] = mapped_column(String(40))
+    account: Mapped[str] = mapped_column(String(64), server_default="")
+    """That is signed in to; empty where a robot is."""
     node: Mapped[str] = mapped_column(String(255))
     port: Mapped[int] = mapped_column(Integer)
     local_port: Mapped[int] = mapped_column(Integer)

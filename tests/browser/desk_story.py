@@ -178,6 +178,13 @@ class Story:
         self.fill_in()
         self.send()
 
+    def ask_for_more(self, hours: str) -> None:
+        """Quota without an account anywhere, as much as the tier has by default or less."""
+        page = self.desk(self.asker, "ask?kind=quota")
+        page.get_by_label("How many unit-hours?").fill(hours)
+        self.fill_in()
+        self.send()
+
     def ask(self) -> None:
         """From the refusal to a request that was sent."""
         self.open_form()

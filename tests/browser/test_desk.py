@@ -14,6 +14,7 @@ from tests.browser.desk_story import FIRST, SECOND, SETTINGS, SITE_OPERATOR, Sto
 from tests.services.test_session import wait_for
 from tests.support.mail import Mailbox, running_mailbox
 from tests.support.service import Service, running_service
+from vetting.transitions import State
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]
 
@@ -172,6 +173,28 @@ def test_reviewers_decide_together(
     page = story.review(FIRST)
     expect(page.locator("section", has=page.locator("#earlier"))).to_contain_text("400 unit-hours")
     shoot(page, "76-renewal")
+
+
+def test_what_is_usual_is_approved_together(browser: Browser, service: Service, shoot: Shoot) -> None:
+    first, second = Story(browser, service, "Marta Kowalska"), Story(browser, service, NEWCOMER)
+    for story in (first, second):
+        story.ask_for_more("2")
+    page = first.desk(FIRST, "queue")
+    for story in (first, second):
+        page.get_by_role("checkbox", name=story.asker).check()
+    shoot(page, "77-queue-of-usual-ones")
+    page.get_by_role("button", name="Approve those that are ticked").click()
+    expect(page.get_by_role("alert").first).to_contain_text("conflict of interest")
+    shoot(page, "78-queue-nothing-approved")
+    for story in (first, second):
+        page.get_by_role("checkbox", name=story.asker).check()
+    page.get_by_label("I have no conflict of interest about these people.").check()
+    page.get_by_role("button", name="Approve those that are ticked").click()
+    expect(page.locator("#approved")).to_contain_text("2 requests are approved")
+    shoot(page, "79-queue-approved")
+    for story in (first, second):
+        assert story.request.state in (State.APPROVED, State.ACTIVE)
+        story.close()
 
 
 def test_a_site_operator_accepts_and_sees_the_use_of_the_own_site(

@@ -95,11 +95,15 @@ class Federation:
         self.gateway.kill()
         self.gateway.wait()
 
-    def master_pid(self, site: str, kind: MasterKind) -> int:
-        """The process of a master; 0 without one."""
+    def link(self, site: str, account: str | None = None) -> Link:
+        """As the gateway has it."""
         settings = self.service.settings.yaml.sites[site]
         assert isinstance(settings, BatchSite)
-        return pid_of_master(Link(hub="hub", site=site, settings=settings, folder=self.gateway_folder), kind)
+        return Link(hub="hub", site=site, settings=settings, folder=self.gateway_folder, account=account)
+
+    def master_pid(self, site: str, kind: MasterKind, account: str | None = None) -> int:
+        """The process of a master; 0 without one."""
+        return pid_of_master(self.link(site, account), kind)
 
     def kill(self, victim: str, site: str) -> None:
         """kill -9 of hub, gateway, or a master of a site."""
@@ -233,15 +237,20 @@ def _at_once(person: Person, method: str, servers: Sequence[str], **options: Any
 def _site(slurm: SlurmSite, sshd: SshSite, node: str, flavours: Sequence[str]) -> dict[str, Any]:
     """Its part of federation.yaml."""
     own = site_settings(sshd, gate=sshd.gate, reverse_port=sshd.reverse_port, node=node, flavours=list(flavours))
-    return {"title": f"HPC {slurm.name.title()}", **own}
+    access = {"access": "user-certificate", "notebook_to_hub": "direct"} if sshd.accounts else {}
+    return {"title": f"HPC {slurm.name.title()}", **own, **access}
 
 
 @contextlib.contextmanager
 def running_federation(
-    slurm: Mapping[str, SlurmSite], *, batch_flavours: Sequence[str] = ("small",), **more: Mapping[str, Any]
+    slurm: Mapping[str, SlurmSite],
+    *,
+    batch_flavours: Sequence[str] = ("small",),
+    own_accounts: bool = False,
+    **more: Mapping[str, Any],
 ) -> Iterator[Federation]:
     """A federation of these sites, which offer these flavours, and this machine. `more` adds to sections of
-    federation.yaml, or replaces keys there.
+    federation.yaml, or replaces keys there. With `own_accounts` there is no robot: each account signs in for itself.
     """
     minimal = {
         "title": "Python", "local": {"prefix": "minimal"},
@@ -256,8 +265,11 @@ def running_federation(
         for name, site in slurm.items():
             gates[name] = Gate(site, folder / name, partitions=["notebooks", "short"])
             stack.callback(gates[name].remove)
-            command = f"/usr/bin/sudo -n {folder / name / 'site-gate'}"
-            sshd[name] = stack.enter_context(running_sshd(name, ROBOT, command, []))
+            if own_accounts:
+                gates[name].change_policy(log="syslog")  # each account would have to be able to write to a file
+            command = f"{'' if own_accounts else '/usr/bin/sudo -n '}{folder / name / 'site-gate'}"
+            accounts = site.accounts if own_accounts else ()
+            sshd[name] = stack.enter_context(running_sshd(name, ROBOT, command, [], accounts=accounts))
         sites = {name: _site(slurm[name], sshd[name], NODES[n], batch_flavours) for n, name in enumerate(slurm)}
         first = free_port()
         gateway = {"with_up": False, "forward_ports": f"{first}-{first + 50}"}

@@ -128,12 +128,12 @@ class AccountedSite(SlurmSite):
 
 
 @contextlib.contextmanager
-def running_accounted_site() -> Iterator[AccountedSite]:
-    """The site `sierra`, for as long as the block lasts; its accounts are those of `costa`."""
+def running_accounted_site(name: str = "sierra", accounts: tuple[str, ...] = SITES["costa"]) -> Iterator[AccountedSite]:
+    """Such a site, for as long as the block lasts; `sierra` has the accounts of `costa`."""
     folder = Path(tempfile.mkdtemp(prefix="nbfed-batch-", dir="/var/tmp"))
     folder.chmod(0o755)
-    make_accounts(SITES["costa"])
-    site = AccountedSite("sierra", folder / "sierra", SITES["costa"])
+    make_accounts(accounts)
+    site = AccountedSite(name, folder / name, accounts)
     try:
         site.start()
         yield site

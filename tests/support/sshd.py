@@ -80,21 +80,34 @@ class SshSite(LoginNode):
         The command that it forces.
     strict
         As `nbfed site init` has it; else nothing is restricted.
+    accounts
+        That sign in for themselves (`access: user-certificate`), instead of the robot.
     """
 
     name: str
     gate: str
     strict: bool = True
+    accounts: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     reverse_port: int = field(default_factory=free_port)
 
+    @property
+    def allowed(self) -> str:
+        return " ".join(self.accounts) or self.user
+
     def trust(self, *authorities: str) -> None:
-        """Accept certificates of these CAs, for the principal of this site."""
+        """Accept certificates of these CAs, for the principals of this site."""
         (self.folder / "ca.pub").write_text("".join(f"{line}\n" for line in authorities))
 
     def start(self) -> None:
         """Write the configuration and listen."""
-        (self.folder / "principals").write_text(f"{principal(self.name)}\n")
+        principals = self.folder / "principals"
+        if self.accounts:
+            principals.mkdir(exist_ok=True)
+            for account in self.accounts:
+                (principals / account).write_text(f"{principal(self.name, account)}\n")
+        else:
+            principals.write_text(f"{principal(self.name)}\n")
         own = sshd_lines(batch_site(self), str(self.folder)) if self.strict else _LAX.format(folder=self.folder)
         self.listen(own)
 
@@ -118,6 +131,7 @@ class SshSite(LoginNode):
 
 def batch_site(sshd: SshSite, **changes: Any) -> BatchSite:
     """What federation.yaml says of it."""
+    own: dict[str, Any] = {"access": "user-certificate", "notebook_to_hub": "direct"} if sshd.accounts else {}
     return BatchSite.model_validate(
         {
             "kind": "batch",
@@ -136,17 +150,20 @@ def batch_site(sshd: SshSite, **changes: Any) -> BatchSite:
             "ports": "1024-65535",
             "walltime_hours": 12,
         }
+        | own
         | changes
     )
 
 
 @contextlib.contextmanager
-def running_sshd(name: str, user: str, gate: str, authorities: list[str], *, strict: bool = True) -> Iterator[SshSite]:
+def running_sshd(
+    name: str, user: str, gate: str, authorities: list[str], *, strict: bool = True, accounts: tuple[str, ...] = ()
+) -> Iterator[SshSite]:
     """An sshd that trusts these CAs."""
     # Not in pytest's folder: the robot's account could not reach it, and control sockets need short names.
     folder = Path(tempfile.mkdtemp(prefix="nbssh-", dir="/tmp"))
     folder.chmod(0o755)
-    site = SshSite(folder=folder, name=name, user=user, gate=gate, strict=strict)
+    site = SshSite(folder=folder, name=name, user=user, gate=gate, strict=strict, accounts=accounts)
     try:
         site.new_host_key()
         site.trust(*authorities)

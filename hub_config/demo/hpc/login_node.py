@@ -35,13 +35,18 @@ class LoginNode:
     folder
         Its files; other accounts can enter it.
     user
-        The robot account, the only one that gets in.
+        The robot account.
     """
 
     folder: Path
     user: str
     port: int
     process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def allowed(self) -> str:
+        """Who gets in at all, for AllowUsers."""
+        return self.user
 
     @property
     def host_key_file(self) -> Path:
@@ -61,7 +66,7 @@ class LoginNode:
         hub_config.demo.hpc.slurm.SiteBroken
             If it does not listen.
         """
-        head = _HEAD.format(port=self.port, folder=self.folder, user=self.user)
+        head = _HEAD.format(port=self.port, folder=self.folder, user=self.allowed)
         (self.folder / "sshd_config").write_text(head + lines)
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
