@@ -222,6 +222,16 @@ MISTAKES = {
     "ports": "16: sites.hpc-andes.ports: input should be a valid string (it is 20000)",
     "provider-twice": "13: identity.providers.1.id: another provider is called check-in, too",
     "provider-without-issuer": "12: identity.providers.0: a generic provider needs an issuer",
+    "own-accounts-without-their-own-way": [
+        (
+            "8: sites.hpc-andes.notebook_to_hub: access: user-certificate needs `direct`: a way back through one "
+            "person's connection would be theirs to close for everybody"
+        ),
+        (
+            "14: sites.hpc-andes.login.port: access: user-certificate needs a port that sshd has for it alone: at 22 "
+            "nobody could log in there as usual any more"
+        ),
+    ],
     "provider-without-namespaces": "12: identity.providers.0: a generic provider needs owns_namespaces: the "
     "entitlements that it speaks for, such as [urn:mace:example.org], [] for none, or any",
     "python": "11: this is not YAML: could not determine a constructor for the tag "

@@ -322,6 +322,19 @@ def test_recent_ones_are_the_open_and_then_the_ended_of_a_person_or_a_site(store
     assert recent(person_id="p-anna", site="there", ended=9) == []
 
 
+def test_accounts_at_a_site_are_those_with_a_session_that_is_open_or_ended_lately(store: Store) -> None:
+    accounts = store.sessions.accounts_at
+    early = store.intend(account="early")
+    store.end(early)
+    moment = store.clock()
+    for account, site in (("ana", "here"), ("ben", "there"), (None, "here"), ("ana", "here"), ("late", "here")):
+        store.end(store.intend(account=account, site=site))
+    store.intend(account="cleo")
+    assert accounts("here", ended_after=moment) == {"ana", "late", "cleo"}
+    assert accounts("there", ended_after=moment) == {"ben"}
+    assert accounts("here", ended_after=store.clock()) == {"cleo"}
+
+
 def test_a_reference_is_found_however_it_was_written_down(store: Store) -> None:
     session = store.intend()
     store.intend(Server("hub", "anna", ""))

@@ -17,6 +17,9 @@ ANDES: dict[str, Any] = {
     "login": {"host": "login.example.org", "host_key_file": "andes.pub"}, "nodes": ["c[001-064]"],
     "ports": "20000-29999", "partition": "notebooks", "walltime_hours": 12,
 }  # fmt: skip
+COSTA: dict[str, Any] = {
+    **ANDES, "access": "user-certificate", "notebook_to_hub": "direct", "login": {**ANDES["login"], "port": 2222},
+}  # fmt: skip
 FLAVOURS = {"node": {"cpu": 32, "memory_gib": 120, "gpu": 2, "weight": 32}}
 
 
@@ -26,7 +29,7 @@ def nbfed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]
         tmp_path,
         monkeypatch,
         flavours=FLAVOURS,
-        sites={"andes": ANDES, "costa": {**ANDES, "access": "user-certificate"}},
+        sites={"andes": ANDES, "costa": COSTA},
     )
     yield commands
     commands.close()
@@ -79,6 +82,25 @@ def test_a_site_that_refuses_sudo_needs_none(nbfed: Commands, tmp_path: Path) ->
     nbfed("site", "init", "costa", str(tmp_path / "files"))
     assert not (tmp_path / "files" / "sudoers").exists()
     assert json.loads((tmp_path / "files" / "policy.json").read_text())["log"] == "syslog"
+
+
+def test_where_each_account_signs_in_for_itself_sshd_serves_them_at_a_port_of_its_own(
+    nbfed: Commands, tmp_path: Path
+) -> None:
+    nbfed("ca", "init")
+    nbfed("site", "init", "costa", str(tmp_path / "files"))
+    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [
+        "accounts", "ca.pub", "policy.json", "site-gate", "sshd.conf",
+    ]  # fmt: skip
+    head, *lines = (tmp_path / "files" / "sshd.conf").read_text().splitlines()
+    assert head == "Match LocalPort 2222"
+    assert all(line.startswith("    ") for line in lines), "nothing changes at other ports"
+    for line in (
+        "PermitRootLogin no", "AuthorizedPrincipalsFile /etc/nbfed/costa/principals/%u", "AllowTcpForwarding local",
+        "ForceCommand /etc/nbfed/costa/site-gate", "AuthorizedKeysFile none",
+    ):  # fmt: skip
+        assert f"    {line}" in lines
+    assert not [line for line in lines if "PermitListen" in line or "sudo" in line]
 
 
 def test_init_again_changes_nothing_that_the_site_changed(nbfed: Commands, tmp_path: Path) -> None:

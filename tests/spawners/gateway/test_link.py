@@ -1,5 +1,6 @@
 """With which words ssh is called: no configuration, key, agent or host key but ours, and nothing that is an option."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,17 @@ def test_only_the_start_of_a_master_makes_a_connection(kind: MasterKind) -> None
 def test_the_two_masters_of_a_site_and_those_of_other_sites_have_sockets_of_their_own() -> None:
     other = Link(hub="hub", site="pampas", settings=link().settings, folder=link().folder)
     assert len({each.control(kind) for each in (link(), other) for kind in MasterKind}) == 4
+
+
+def test_each_account_of_a_site_has_certificate_files_and_sockets_of_its_own() -> None:
+    ana, ben = (replace(link(), account=account) for account in ("ana", "ben"))
+    assert len({each.control(kind) for each in (link(), ana, ben) for kind in MasterKind}) == 6
+    assert len({each.key for each in (link(), ana, ben)}) == 3
+    grants = [each.grant(minutes=5, serial=1) for each in (link(), ana, ben)]
+    assert [grant.principal for grant in grants] == ["nbfed-andes", "nbfed-andes:ana", "nbfed-andes:ben"]
+    assert [grant.identity for grant in grants] == ["nbfed/hub/andes", "nbfed/hub/andes/ana", "nbfed/hub/andes/ben"]
+    for words in (ana.start_words(MasterKind.DATA), ana.command_words(MasterKind.COMMAND)):
+        assert options(words)["User"] == "ana"
 
 
 @pytest.mark.parametrize(
