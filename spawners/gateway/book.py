@@ -26,10 +26,10 @@ class Forward:
 
     attempt: str
     site: str
-    account: str
     node: str
     port: int
     local_port: int
+    account: str = ""
 
     def words(self, bind: str = LOOPBACK) -> list[str]:
         """As ssh(1) takes it with -L; `bind` is where it listens."""
