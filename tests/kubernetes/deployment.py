@@ -132,7 +132,7 @@ class Deployed:
         self.place.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}})
         self.books, records = (postgres.url(postgres.create()) for _ in range(2))
         self._secret("nbfed-hub", database_url=self.books, hub_database_url=records)
-        self.gateway_volume = self.node.add_volume(f"{self.name}-gateway", 1)
+        self.gateway_volume = self.node.add_volume(f"{self.name}-gateway", 1, claim=(self.name, "nbfed-gateway"))
         for name in ("nbfed-worker", "nbfed-desk", "nbfed-gateway"):
             self._secret(name, database_url=self.books)
         services = {name: secrets.token_hex(32) for name in values["hub"]["services"]}

@@ -31,7 +31,7 @@ def test_a_home_from_its_first_session_to_its_end(service: Service, namespace: N
     assert "Name an account that may" in service.nbfed(*words, "--early", check=False).stderr
     assert namespace.api("GET", f"persistentvolumeclaims/{name}").is_success, "hub and worker may remove none"
     service.nbfed(*words, "--kubeconfig", str(namespace.place.kubeconfig))
-    wait_for(lambda: namespace.api("GET", f"persistentvolumeclaims/{name}").status_code == 404)
+    wait_for(lambda: namespace.api("GET", f"persistentvolumeclaims/{name}").status_code == 404, 120)
     assert service.nbfed("home", "list", "--person", person.user_name).stdout == "No homes.\n"
 
 

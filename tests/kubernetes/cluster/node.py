@@ -28,6 +28,8 @@ __all__ = ["Node", "running_node"]
 _START_SECONDS = 180
 _STOP_SECONDS = 20
 _FOLDER_SIZE = "8g"
+_OWNER = 1000
+"""Who runs in our images."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -114,11 +116,11 @@ class Node:
         done = self._ctr("images", "import", "--no-unpack", str(archive))
         assert done.returncode == 0, done.stderr
 
-    def add_volume(self, name: str, gib: int, *, owner: int = 1000) -> Path:
-        """A volume of this machine's disk that one claim can take; the folder that it is."""
+    def add_volume(self, name: str, gib: int, *, claim: tuple[str, str] | None = None) -> Path:
+        """A volume of this machine's disk for the claim of this namespace and name, or for any one; the folder that it is."""
         folder = self.folder / "volumes" / name
         folder.mkdir()
-        os.chown(folder, owner, -1)
+        os.chown(folder, _OWNER, -1)
         self.make(
             "/api/v1/persistentvolumes",
             {
@@ -128,6 +130,7 @@ class Node:
                     "accessModes": ["ReadWriteOnce"],
                     "hostPath": {"path": str(folder), "type": "Directory"},
                     "persistentVolumeReclaimPolicy": "Retain",
+                    **({"claimRef": dict(zip(("namespace", "name"), claim, strict=True))} if claim else {}),
                 },
             },
         )
