@@ -117,7 +117,7 @@ class Node:
         assert done.returncode == 0, done.stderr
 
     def add_volume(self, name: str, gib: int, *, claim: tuple[str, str] | None = None) -> Path:
-        """A volume of this machine's disk for the claim of this namespace and name, or for any one; the folder that it is."""
+        """A volume of this machine's disk, for the claim of this namespace and name or for any one; its folder."""
         folder = self.folder / "volumes" / name
         folder.mkdir()
         os.chown(folder, _OWNER, -1)
