@@ -2,6 +2,7 @@
 charged by what the node wrote down.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from tests.kubernetes.images import prepare_image, tag_of
 from tests.kubernetes.place import ENVIRONMENT, Namespace, Place
 from tests.kubernetes.test_session import session_of, started
 from tests.kubernetes.test_troubles import ended, is_exact, is_told
-from tests.services.test_session import lines_of, wait_for
+from tests.services.test_session import lines_of
+from tests.support.gateway_rig import wait_until
 from tests.support.service import Service, running_service
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -30,11 +32,24 @@ class Cluster:
     service: Service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A cluster that gives up a silent node after seconds, and an installation whose only site it is."""
+    """A cluster, and an installation whose only site it is."""
+    with running_cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def impatient() -> Iterator[Cluster]:
+    """The same, but the cluster gives up a silent node after seconds."""
+    with running_cluster(PATIENCE_SECONDS) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running_cluster(patience_seconds: int | None = None) -> Iterator[Cluster]:
     image = f"singleuser-{ENVIRONMENT}"
-    with running_node(patience_seconds=PATIENCE_SECONDS) as node:
+    with running_node(patience_seconds=patience_seconds) as node:
         node.load(prepare_image(image))
         place = Place(node.kubeconfig, tag_of(image), node.address, node)
         with (
@@ -63,13 +78,13 @@ def test_minutes_without_the_api_server_end_nothing_and_refund_nothing(cluster: 
             time.sleep(5)
     assert session_of(service, person).attempt == attempt
     kernel.close()
-    wait_for(lambda: person.status()["state"] == "ready", 60)
+    wait_until(lambda: person.status()["state"] == "ready", told=lambda: f"{person.status()}\n{service.all_logs()}")
     assert person.stop().status_code == 200
     assert is_exact(ended(service, person), namespace)
 
 
-def test_a_node_that_is_silent_until_its_pods_are_given_up_charges_to_their_last_second(cluster: Cluster) -> None:
-    service, namespace = cluster.service, cluster.namespace
+def test_a_node_that_is_silent_until_its_pods_are_given_up_charges_to_their_last_second(impatient: Cluster) -> None:
+    service, namespace = impatient.service, impatient.namespace
     person, kernel = started(service, "trainer")
     kernel.close()
     attempt = session_of(service, person).attempt
@@ -79,8 +94,8 @@ def test_a_node_that_is_silent_until_its_pods_are_given_up_charges_to_their_last
         conditions = namespace.pod_of(attempt)["status"]["conditions"]
         return any(one["type"] == "DisruptionTarget" and one["status"] == "True" for one in conditions)
 
-    with cluster.node.without_kubelet():
-        wait_for(is_given_up, 120)
+    with impatient.node.without_kubelet():
+        wait_until(is_given_up, 120, told=impatient.node.logs)
         (line,) = lines_of(service, person.user_name)
         assert line.state in ("running", "unknown"), "nobody knows yet when it ended"
     line = ended(service, person)

@@ -7,8 +7,10 @@ import signal
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +163,42 @@ class Node:
     @contextlib.contextmanager
     def without_kubelet(self) -> Iterator[None]:
         """Meanwhile the node is silent: what runs in pods goes on, and nobody hears of it."""
-        self._end("kubelet")
+        with self._company():
+            self._end("kubelet")
+            try:
+                yield
+            finally:
+                self._run("kubelet", *self._commands["kubelet"])
+                self._wait("the node", self._is_ready)
+
+    @contextlib.contextmanager
+    def _company(self) -> Iterator[None]:
+        """Another node that says that it is well, and takes no pods. Where all nodes are silent, nothing is given up: it
+        may be the controllers themselves who hear nothing (kubernetes.io, Nodes, “Rate limits on eviction”).
+        """
+        name, leases = "company", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        self.make("/api/v1/nodes", {"metadata": {"name": name}, "spec": {"unschedulable": True}})
+        self.make(leases, {"metadata": {"name": name}, "spec": {"holderIdentity": name, "leaseDurationSeconds": 40}})
+        ready = {"type": "Ready", "status": "True", "reason": "Well", "message": "it is well"}
+        over = threading.Event()
+
+        def be_well() -> None:
+            merge = {"headers": {"Content-Type": "application/merge-patch+json"}}
+            while not over.wait(1):
+                now = datetime.now(UTC)
+                beat = {"lastHeartbeatTime": f"{now:%Y-%m-%dT%H:%M:%SZ}", **ready}
+                self.api("PATCH", f"/api/v1/nodes/{name}/status", {"status": {"conditions": [beat]}}, **merge)
+                lease = {"spec": {"renewTime": f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"}}
+                self.api("PATCH", f"{leases}/{name}", lease, **merge)
+
+        thread = threading.Thread(target=be_well, daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            self._run("kubelet", *self._commands["kubelet"])
-            self._wait("the node", self._is_ready)
+            over.set()
+            thread.join()
+            self.api("DELETE", f"/api/v1/nodes/{name}")
 
     def logs(self) -> str:
         """The end of every log, for a test that failed."""
