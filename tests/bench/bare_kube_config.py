@@ -25,6 +25,9 @@ c.KubeSpawner.cpu_limit = c.KubeSpawner.cpu_guarantee = 1
 c.KubeSpawner.mem_limit = c.KubeSpawner.mem_guarantee = "1G"
 c.KubeSpawner.uid = 1000
 c.KubeSpawner.gid = 100
+c.KubeSpawner.container_security_context = {  # the namespace lets no other pods in
+    "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"},
+}  # fmt: skip
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = os.environ["NBFED_BENCH_PROXY_URL"]
 c.ConfigurableHTTPProxy.auth_token = os.environ["NBFED_BENCH_PROXY_TOKEN"]

@@ -90,7 +90,8 @@ def bare(place: Place) -> Iterator[Start]:
 
             def start() -> float:
                 begun = time.monotonic()
-                hub.api.post("/hub/api/users/bench/server").raise_for_status()
+                if (answer := hub.api.post("/hub/api/users/bench/server")).is_error:
+                    raise RuntimeError(f"{answer.status_code}: {answer.text}\n{hub.log.read_text()[-4000:]}")
                 until(lambda: hub.is_ready("bench"))
                 seconds = time.monotonic() - begun
                 hub.api.delete("/hub/api/users/bench/server")
