@@ -11,9 +11,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 import spawners.refusal
 from federation.worker import Job, Worker
 from spawners.gateway.answers import SiteState
-from spawners.gateway.link import MasterKind
 from spawners.gateway.metrics import GatewayMetrics
-from spawners.gateway.site import SiteGateway
+from spawners.gateway.served import Served
 from spawners.metrics import WorkerMetrics
 from tests.federation.test_worker import Lock
 
@@ -33,12 +32,11 @@ def gateway_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     metrics.request("here", "queue", "ok", 0.1)
-    masters = {kind.value: SimpleNamespace(kind=kind, is_up=True) for kind in MasterKind}
     site = SimpleNamespace(
-        name="here", **masters, waiting=0, forward_count=0, forwards=SimpleNamespace(broken=[]),
+        name="here", waiting=0, forward_count=0, broken_count=0, masters_up=lambda _kind: 1,
         health=lambda: SimpleNamespace(queue_age_seconds=None, state=SiteState.OK),
     )  # fmt: skip
-    metrics.watch([cast("SiteGateway", site)])
+    metrics.watch([cast("Served", site)])
     return registry
 
 
