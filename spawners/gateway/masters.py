@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,7 @@ class Master:
         async with self._lock:
             if self.is_up or await self.find():
                 return False
-            async with self._places:
+            async with self._place():
                 await self._start()
             return True
 
@@ -152,6 +153,17 @@ class Master:
         if mark == _OPENED:
             return Reach(True)
         return Reach(False, _last_line(said)) if mark == _REFUSED else Reach(None, _last_line(said))
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        try:
+            await asyncio.wait_for(self._places.acquire(), _START_SECONDS)
+        except TimeoutError as late:
+            raise MasterError(f"too many connections to {self._link.site} are being begun") from late
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def _start(self) -> None:
         try:

@@ -196,6 +196,22 @@ async def test_a_site_that_is_not_there_is_away(rig: Rig) -> None:
         await Master(link, MasterKind.COMMAND, rig.credentials(link)).ensure()
 
 
+async def test_who_finds_no_place_to_begin_a_connection_in_time_is_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, places = rig.link("andes"), asyncio.Semaphore(1)
+    master = Master(link, MasterKind.COMMAND, rig.credentials(link), places=places)
+    monkeypatch.setattr("spawners.gateway.masters._START_SECONDS", 0.2)
+    await places.acquire()
+    with pytest.raises(MasterError, match="too many connections to andes"):
+        await master.ensure()
+    places.release()
+    monkeypatch.undo()
+    assert await master.ensure()
+    await master.end()
+    await asyncio.wait_for(places.acquire(), 1)
+
+
 async def test_the_start_of_a_master_needs_a_certificate(rig: Rig, tmp_path: Path) -> None:
     link = rig.link("andes")
     credentials = rig.credentials(link)
