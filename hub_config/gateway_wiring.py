@@ -58,12 +58,13 @@ def logins(settings: Settings) -> list[Link]:
     """All that this gateway, or one before it, may have connections for."""
     found = []
     for link in links(settings).values():
-        if link.settings.access == "robot":
-            found.append(link)
-        else:
-            accounts = sorted(each.name for each in (link.own_folder / ACCOUNTS).glob("*"))
-            found += [replace(link, account=account) for account in accounts]
+        found += [link, *(replace(link, account=account) for account in _signed_in_to(link))]
     return found
+
+
+def _signed_in_to(link: Link) -> list[str]:
+    """The accounts of a site that there are files for."""
+    return sorted(each.name for each in (link.own_folder / ACCOUNTS).glob("*"))
 
 
 def credentials(settings: Settings, link: Link, *, minutes: int | None = None) -> Credentials:
@@ -90,10 +91,10 @@ def gateway(settings: Settings, database: Database) -> FastAPI:
 
 
 class _Accounts:
-    """Who has sessions at a site, by their rows."""
+    """Who has sessions at a site, by their rows; and who had, by the gateway's files."""
 
-    def __init__(self, site: str, sessions: Sessions, clock: Clock) -> None:
-        self._site, self._sessions, self._clock = site, sessions, clock
+    def __init__(self, link: Link, sessions: Sessions, clock: Clock) -> None:
+        self._link, self._site, self._sessions, self._clock = link, link.site, sessions, clock
 
     def accounts(self) -> Collection[str]:
         return self._sessions.accounts_at(self._site, ended_after=self._clock() - _LATELY)
@@ -101,6 +102,9 @@ class _Accounts:
     def account_of(self, attempt: str) -> str | None:
         session = self._sessions.get(attempt)
         return session.account if session is not None and session.site == self._site else None
+
+    def left(self) -> Collection[str]:
+        return _signed_in_to(self._link)
 
 
 def _site(settings: Settings, link: Link, book: ForwardBook, metrics: GatewayMetrics, sessions: Sessions) -> Served:
@@ -116,7 +120,7 @@ def _site(settings: Settings, link: Link, book: ForwardBook, metrics: GatewayMet
         address=(link.settings.login.host, link.settings.login.port),
         reverse=reverse(settings, link.settings),
         make=lambda account: signed_in(replace(link, account=account)),
-        known=_Accounts(link.site, sessions, settings.clock()),
+        known=_Accounts(link, sessions, settings.clock()),
     )
 
 

@@ -65,6 +65,7 @@ class SessionTable(Base):
         Index("uq_session_open", "hub", "user", "server", unique=True, sqlite_where=text(_NOT_ENDED),
               postgresql_where=text(_NOT_ENDED)),
         Index("ix_session_person", "person_id", "created_at"),
+        Index("ix_session_site", "site", "ended_at"),
     )  # fmt: skip
 
     attempt: Mapped[str] = mapped_column(String(36), primary_key=True)

@@ -200,7 +200,8 @@ def _told(error: Exception) -> tuple[int, Error]:
         case SiteAway(was_sent=True):
             return 504, Error(error="site-away", detail=error.detail, retry=True)
         case _:
-            return 503, Error(error=_KINDS[type(error)], detail=str(error), retry=True)
+            kind = next(_KINDS[each] for each in type(error).__mro__ if each in _KINDS)
+            return 503, Error(error=kind, detail=str(error), retry=True)
 
 
 _KINDS: dict[type[Exception], str] = {

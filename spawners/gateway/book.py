@@ -81,6 +81,8 @@ class ForwardBook:
             If there is none.
         """
         with self._database.write() as connection:
+            # Of a site that had another kind of access before.
+            connection.execute(delete(ForwardTable).where(ForwardTable.attempt == attempt))
             taken = set(connection.execute(select(ForwardTable.local_port)).scalars())
             free = [each for each in self._ports if each not in taken]
             if not free:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import uuid4
 
-from spawners.gateway.masters import Master, MasterError
+from spawners.gateway.masters import Master, MasterError, NoPlace
 from spawners.gateway.processes import Done, TooMuch, TooSlow, run
 from spawners.gateway.protocol import (
     LARGEST_ANSWER_BYTES,
@@ -142,6 +142,8 @@ class Calls:
             if _was_not_carried(done) and not await self._master.find():
                 await self._master.ensure()
                 done = await self._run(request)
+        except NoPlace as none:
+            raise QueueFull(str(none), was_sent=False) from none
         except (MasterError, OSError) as error:
             raise SiteAway(str(error), was_sent=False) from error
         except TooMuch as error:

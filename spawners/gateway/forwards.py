@@ -112,6 +112,12 @@ class Forwards:
                 await asyncio.to_thread(self._book.remove, forward)
                 self.broken.pop(attempt, None)
 
+    async def forget(self) -> None:
+        """Have no rows; the ways go with the master."""
+        for forward in await asyncio.to_thread(self._book.of, self._site, self._account):
+            await asyncio.to_thread(self._book.remove, forward)
+        self.broken.clear()
+
     async def restore(self) -> int:
         """Make those that the master does not have, and return how many there should be."""
         wanted = await asyncio.to_thread(self._book.of, self._site, self._account)

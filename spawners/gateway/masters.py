@@ -25,9 +25,10 @@ from spawners.gateway.credentials import Credentials, CredentialsError
 from spawners.gateway.link import Link, MasterKind
 from spawners.gateway.processes import Done, TooMuch, TooSlow, run, said_until
 
-__all__ = ["Master", "MasterError", "Reach"]
+__all__ = ["Master", "MasterError", "NoPlace", "Reach"]
 
 _START_SECONDS = 20.0
+_PLACE_SECONDS = 5.0
 _ORDER_SECONDS = 5.0
 _LOG_BYTES = 65_536
 _PID = re.compile(r"pid=(\d+)")
@@ -37,6 +38,10 @@ _OPENED, _REFUSED = "master session id", "orwarding request failed"
 
 class MasterError(Exception):
     """There is no connection; the message says why."""
+
+
+class NoPlace(MasterError):
+    """Others are being made just now. That says nothing about the site."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +162,10 @@ class Master:
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         try:
-            await asyncio.wait_for(self._places.acquire(), _START_SECONDS)
+            async with asyncio.timeout(_PLACE_SECONDS):  # not wait_for, which may swallow that we are cancelled
+                await self._places.acquire()
         except TimeoutError as late:
-            raise MasterError(f"too many connections to {self._link.site} are being begun") from late
+            raise NoPlace(f"too many connections to {self._link.site} are being begun") from late
         try:
             yield
         finally:

@@ -25,7 +25,7 @@ from spawners.gateway.answers import Cancelled, JobView, PastJobs, Poll, SiteHea
 from spawners.gateway.calls import SiteAway
 from spawners.gateway.forwards import NotReached
 from spawners.gateway.link import MasterKind
-from spawners.gateway.protocol import AccountName, JobName
+from spawners.gateway.protocol import AccountName, HistoryRow, JobName, Row
 from spawners.gateway.served import RobotSite
 from spawners.gateway.site import Reverse
 
@@ -47,6 +47,9 @@ class Known(Protocol):
 
     def account_of(self, attempt: str) -> str | None:
         """The account that an attempt is run as; None if there is no such attempt there."""
+
+    def left(self) -> Collection[str]:
+        """Accounts that this gateway, or one before it, signed in to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,7 @@ class OwnLogins:
         self._known = known
         self._pace = pace or Pace()
         self._logins: dict[str, _Login] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self._accounts: dict[str, str] = {}
         self._greeted_at: float | None = None
         self._greeting_error: str | None = None
@@ -101,11 +105,14 @@ class OwnLogins:
     # --- what others ask for ------------------------------------------------------------------------------------
 
     async def submit(self, wanted: SubmitWanted) -> Submitted:
+        login = await self._login(wanted.account)
         self._accounts[wanted.attempt] = wanted.account
-        return await self._login(wanted.account).submit(wanted)
+        return await login.submit(wanted)
 
     def jobs(self) -> Poll:
-        """Those of all accounts that are signed in to. Fresh, if all of them are."""
+        """Those of all accounts that are signed in to. Fresh, if all of them are. The gate runs as the person, who can have
+        it say anything: what it says of other accounts is nothing.
+        """
         each = [login.served.jobs() for login in self._logins.values()]
         if not each:
             return Poll(asked_at=self._greeted_at, answered_at=self._greeted_at, fresh=self._greeted_at is not None)
@@ -116,33 +123,41 @@ class OwnLogins:
             answered_at=min(answered) if len(answered) == len(each) else None,
             fresh=all(poll.fresh for poll in each),
             time=min((poll.time for poll in each if poll.time is not None), default=None),
-            jobs=[row for poll in each for row in poll.jobs],
+            jobs=[row for account, poll in zip(self._logins, each, strict=True) for row in _of(account, poll)],
         )
 
     async def job(self, attempt: str) -> JobView:
-        account = await self._account_of(attempt)
-        return JobView(life=Life.UNKNOWN) if account is None else await self._login(account).job(attempt)
+        """Nobody is signed in to for that: who has a session that is open is signed in to already."""
+        account = await self._account_of(attempt) or self._seen_at(attempt)
+        login = self._logins.get(account) if account is not None else None
+        return await login.served.job(attempt) if login is not None else JobView(life=Life.UNKNOWN)
 
     async def history(self, names: Sequence[JobName]) -> PastJobs:
         by_account = defaultdict(list)
         for name in names:
             by_account[name.account].append(name)
-        answers = await asyncio.gather(*(self._login(account).history(each) for account, each in by_account.items()))
-        return PastJobs(jobs=[job for answer in answers for job in answer.jobs])
+        answers = await asyncio.gather(*(self._history(each) for each in by_account.values()))
+        return PastJobs(jobs=[job for answer in answers for job in answer])
+
+    async def _history(self, names: Sequence[JobName]) -> list[HistoryRow]:
+        answer = await (await self._login_for(names[0])).history(names)
+        asked = {(name.job, name.attempt) for name in names}
+        return [job for job in answer.jobs if (job.job, job.attempt) in asked]
 
     async def cancel(self, name: JobName) -> Cancelled:
-        return await self._login(name.account).cancel(name)
+        return await (await self._login_for(name)).cancel(name)
 
     async def open_forward(self, attempt: str, node: str, port: int) -> tuple[str, int]:
         account = await self._account_of(attempt)
         if account is None:
             raise NotReached(f"no session at {self.name} is attempt {attempt}; no way was opened")
-        return await self._login(account).open_forward(attempt, node, port)
+        return await (await self._login(account)).open_forward(attempt, node, port)
 
     async def close_forward(self, attempt: str) -> None:
+        """One who is not signed in to has no ways: they go when the connections are ended."""
         account = await self._account_of(attempt)
-        if account is not None:
-            await self._login(account).close_forward(attempt)
+        if account in self._logins:
+            await self._logins[account].served.close_forward(attempt)
 
     def health(self) -> SiteHealth:
         """As the accounts say that it is open to, or drained for. Only if it is neither for any, and all of two or more
@@ -178,6 +193,8 @@ class OwnLogins:
         """Keep signed in whom it takes, until it is cancelled. The connections live on."""
         next_hello = 0.0
         try:
+            await self._look()
+            self._end_what_was_left()
             while True:
                 await self._look()
                 if not self._is_heard() and time.monotonic() >= next_hello:
@@ -185,7 +202,7 @@ class OwnLogins:
                     next_hello = time.monotonic() + self._pace.hello
                 await asyncio.sleep(self._pace.look)
         finally:
-            tasks = [login.task for login in self._logins.values()]
+            tasks = [*(login.task for login in self._logins.values()), *self._ending.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -199,19 +216,46 @@ class OwnLogins:
         except DatabaseUnavailable as error:
             _log.warning("%s: nobody can say who has sessions there: %s", self.name, error)
             return
-        for account in wanted:
-            self._login(account)
+        for account in wanted - self._ending.keys():
+            await self._login(account)
         now = time.monotonic()
         for account, login in list(self._logins.items()):
             if account not in wanted and now > login.used_at + self._pace.stay:
                 del self._logins[account]
-                login.task.cancel()
-                await asyncio.gather(login.task, return_exceptions=True)
-                await login.served.disconnect()
+                self._begin_to_end(account, login.served, login.task)
         self._accounts = {attempt: account for attempt, account in self._accounts.items() if account in self._logins}
 
-    def _login(self, account: str) -> RobotSite:
+    def _end_what_was_left(self) -> None:
+        """Connections outlive the gateway; those of accounts that have no session any more nobody else would end."""
+        for account in self._known.left():
+            if account not in self._logins and account not in self._ending:
+                self._begin_to_end(account, self._make(account))
+
+    def _begin_to_end(self, account: str, served: RobotSite, task: "asyncio.Task[None] | None" = None) -> None:
+        """It may take a while where the link is dead, and others do not wait for it."""
+
+        async def end() -> None:
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            try:
+                await served.disconnect()
+            except DatabaseUnavailable as error:
+                _log.warning("%s: what %s had there is not all ended: %s", self.name, account, error)
+
+        self._ending[account] = ending = asyncio.create_task(end())
+        ending.add_done_callback(lambda _ended: self._ending.pop(account))
+
+    async def _login_for(self, name: JobName) -> RobotSite:
+        """Of an account that has sessions there; whom a gate makes up is not signed in to."""
+        if name.account not in self._logins and await self._account_of(name.attempt) != name.account:
+            raise SiteAway(f"{name.account} has no session at {self.name} that is known", was_sent=False)
+        return await self._login(name.account)
+
+    async def _login(self, account: str) -> RobotSite:
         _ACCOUNT.validate_python(account)  # it becomes the name of a folder
+        while (ending := self._ending.get(account)) is not None:
+            await asyncio.wait([ending])  # the same sockets
         login = self._logins.get(account)
         if login is None:
             served = self._make(account)
@@ -227,6 +271,13 @@ class OwnLogins:
                 return None
             self._accounts[attempt] = account
         return self._accounts[attempt]
+
+    def _seen_at(self, attempt: str) -> str | None:
+        """The account whose gate knows an attempt that no row of ours does."""
+        for account, login in self._logins.items():
+            if any(row.attempt == attempt for row in _of(account, login.served.jobs())):
+                return account
+        return None
 
     def _is_heard(self) -> bool:
         """Whether an account tells how the site is."""
@@ -257,6 +308,10 @@ class OwnLogins:
 
     def masters_up(self, kind: MasterKind) -> int:
         return sum(login.served.masters_up(kind) for login in self._logins.values())
+
+
+def _of(account: str, poll: Poll) -> list[Row]:
+    return [row for row in poll.jobs if row.account == account]
 
 
 async def _says_who_it_is(host: str, port: int) -> None:

@@ -144,6 +144,7 @@ class RobotSite:
         return int((self.site.command if kind is MasterKind.COMMAND else self.site.data).is_up)
 
     async def disconnect(self) -> None:
-        """End its connections, for good."""
+        """End its connections, for good, and forget the ways over them."""
+        await self.site.forwards.forget()
         await self.site.command.end()
         await self.site.data.end()

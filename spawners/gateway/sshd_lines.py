@@ -19,6 +19,9 @@ def sshd_lines(site: BatchSite, folder: str) -> str:
         *(["PermitRootLogin no"] if by_account else []),
         "AuthenticationMethods publickey",
         "AuthorizedKeysFile none",
+        # A site's own programs for keys would let people in, or let in more than the file of principals does.
+        "AuthorizedKeysCommand none",
+        "AuthorizedPrincipalsCommand none",
         f"TrustedUserCAKeys {folder}/ca.pub",
         f"AuthorizedPrincipalsFile {folder}/principals{'/%u' if by_account else ''}",
         f"ForceCommand {gate_command(site, folder)}",

@@ -1,4 +1,6 @@
-"""Which account of a site a way to a session goes through, where each account signs in for itself."""
+"""Which account of a site a way to a session goes through, where each account signs in for itself; and who has sessions at
+a site is found without reading them all.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,3 +13,4 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("forward", sa.Column("account", sa.String(64), server_default="", nullable=False))
+    op.create_index("ix_session_site", "session", ["site", "ended_at"])

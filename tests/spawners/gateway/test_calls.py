@@ -201,7 +201,7 @@ async def test_who_finds_no_place_to_begin_a_connection_in_time_is_told(
 ) -> None:
     link, places = rig.link("andes"), asyncio.Semaphore(1)
     master = Master(link, MasterKind.COMMAND, rig.credentials(link), places=places)
-    monkeypatch.setattr("spawners.gateway.masters._START_SECONDS", 0.2)
+    monkeypatch.setattr("spawners.gateway.masters._PLACE_SECONDS", 0.2)
     await places.acquire()
     with pytest.raises(MasterError, match="too many connections to andes"):
         await master.ensure()

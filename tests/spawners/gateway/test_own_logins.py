@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from federation.database import DatabaseUnavailable
 from spawners.backends.base import Life
 from spawners.gateway.answers import Cancelled, JobView, PastJobs, Poll, SiteHealth, SiteState, Submitted, SubmitWanted
+from spawners.gateway.calls import SiteAway
 from spawners.gateway.forwards import NotReached
 from spawners.gateway.own_logins import OwnLogins, Pace
-from spawners.gateway.protocol import JobName, JobState, Resources, Row
+from spawners.gateway.protocol import HistoryRow, JobName, JobState, Resources, Row
 from spawners.gateway.served import RobotSite
 from spawners.gateway.site import Reverse
 from tests.support.sshd import free_port
@@ -38,8 +39,11 @@ class Login:
         self.asked: list[Any] = []
         self.state, self.last_answer_at, self.fresh = SiteState.OK, 100.0, True
         self.rows: list[Row] = []
+        self.past: list[HistoryRow] = []
         self.runs = 0
         self.is_disconnected = False
+        self.link_hangs = asyncio.Event()
+        self.link_hangs.set()
 
     async def run(self) -> None:
         self.runs += 1
@@ -49,6 +53,7 @@ class Login:
             self.runs -= 1
 
     async def disconnect(self) -> None:
+        await self.link_hangs.wait()
         self.is_disconnected = True
 
     async def submit(self, wanted: SubmitWanted) -> Submitted:
@@ -61,7 +66,7 @@ class Login:
 
     async def history(self, names: Sequence[JobName]) -> PastJobs:
         self.asked.append([name.attempt for name in names])
-        return PastJobs(jobs=[])
+        return PastJobs(jobs=self.past)
 
     async def cancel(self, name: JobName) -> Cancelled:
         self.asked.append(name.attempt)
@@ -92,6 +97,7 @@ class Site:
 
     def __init__(self, port: int) -> None:
         self.made: dict[str, Login] = {}
+        self.before: set[str] = set()
         self.wanted: set[str] | Exception = set()
         self.site = OwnLogins(
             "andes", address=("127.0.0.1", port), reverse=Reverse("https://hub"), make=self._make, known=self, pace=QUICK
@@ -110,13 +116,18 @@ class Site:
     def account_of(attempt: str) -> str | None:
         return ATTEMPTS.get(attempt)
 
+    def left(self) -> set[str]:
+        return self.before
+
     def running(self) -> set[str]:
         return {account for account, login in self.made.items() if login.runs}
 
 
 @asynccontextmanager
-async def running(*wanted: str, hello: bytes = b"SSH-2.0-x\r\n", closed: bool = False) -> AsyncIterator[Site]:
-    """A site where these have sessions, and a server that says this."""
+async def running(
+    *wanted: str, hello: bytes = b"SSH-2.0-x\r\n", closed: bool = False, before: Sequence[str] = ()
+) -> AsyncIterator[Site]:
+    """A site where these have sessions, and a server that says this. A gateway before this one was signed in to some."""
 
     async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(hello)
@@ -125,7 +136,7 @@ async def running(*wanted: str, hello: bytes = b"SSH-2.0-x\r\n", closed: bool = 
     port = free_port()
     server = None if closed else await asyncio.start_server(greet, "127.0.0.1", port)
     site = Site(port)
-    site.wanted = set(wanted)
+    site.wanted, site.before = set(wanted), set(before)
     task = asyncio.create_task(site.site.run())
     try:
         yield site
@@ -165,6 +176,30 @@ async def test_who_has_sessions_is_signed_in_to_and_after_a_while_without_no_mor
         await until(lambda: site.made["ana"].is_disconnected)
         assert site.running() == {"ben"}
         assert not site.made["ben"].is_disconnected
+
+
+async def test_who_comes_back_while_the_old_connections_are_ended_waits_for_that_and_nobody_else_does() -> None:
+    async with running("ana") as site:
+        await until(site.running)
+        old = site.made["ana"]
+        old.link_hangs.clear()
+        site.wanted = {"ben"}
+        await until(lambda: site.running() == {"ben"})
+        submitting = asyncio.create_task(site.site.submit(submit("ana")))
+        site.wanted = {"ana", "ben", "eva"}
+        await until(lambda: site.running() == {"ben", "eva"})
+        assert not submitting.done()
+        old.link_hangs.set()
+        await submitting
+        assert old.is_disconnected
+        assert site.made["ana"] is not old
+
+
+async def test_connections_that_an_earlier_gateway_left_are_ended_unless_somebody_has_a_session() -> None:
+    async with running("ana", before=("ana", "ben")) as site:
+        await until(lambda: "ben" in site.made and site.made["ben"].is_disconnected)
+        assert site.running() == {"ana"}
+        assert not site.made["ana"].is_disconnected
 
 
 async def test_who_is_asked_for_is_signed_in_to_at_once_and_asked_alone() -> None:
@@ -207,7 +242,8 @@ async def test_a_defect_in_one_account_s_part_is_not_passed_over() -> None:
 
 
 async def test_each_is_asked_for_the_own_jobs_and_ways() -> None:
-    async with running() as site:
+    async with running("ana", "ben") as site:
+        await until(lambda: len(site.running()) == 2)
         each: list[Awaitable[object]] = [
             site.site.job(A1), site.site.cancel(name(A2)), site.site.open_forward(B1, "c1", 20000),
             site.site.history([name(A1), name(B1), name(A2)]), site.site.close_forward(B1),
@@ -227,13 +263,54 @@ async def test_of_an_attempt_that_nobody_has_nothing_is_known_and_no_way_is_open
         assert not site.made
 
 
+async def test_who_ended_a_session_long_ago_is_signed_in_to_for_its_history_and_for_nothing_less() -> None:
+    async with running() as site:
+        assert (await site.site.job(A1)).life is Life.UNKNOWN
+        await site.site.close_forward(A1)
+        assert not site.made
+        await site.site.history([name(A1)])
+        assert set(site.made) == {"ana"}
+
+
+async def test_a_job_that_no_row_of_ours_knows_is_found_and_cancelled() -> None:
+    async with running("ana") as site:
+        await until(site.running)
+        site.made["ana"].rows = [row("ana", NOBODY_S)]
+        assert (await site.site.job(NOBODY_S)).life is Life.RUNNING
+        assert (await site.site.cancel(JobName(job="7", attempt=NOBODY_S, account="ana"))).cancelled
+
+
+async def test_what_a_gate_says_of_another_account_is_nothing_and_signs_in_to_nobody() -> None:
+    async with running("ana") as site:
+        await until(site.running)
+        ana = site.made["ana"]
+        ana.rows = [row("ben", B1), row("eva", NOBODY_S), row("ana", A1)]
+        ana.past = [past(A1), past(B1)]
+        assert [one.attempt for one in site.site.jobs().jobs] == [A1]
+        assert (await site.site.job(NOBODY_S)).life is Life.UNKNOWN
+        assert [one.attempt for one in (await site.site.history([name(A1)])).jobs] == [A1]
+        for made_up in ("eva", "ben"):
+            with pytest.raises(SiteAway):
+                await site.site.cancel(JobName(job="7", attempt=A1, account=made_up))
+        assert set(site.made) == {"ana"}
+
+
+def row(account: str, attempt: str) -> Row:
+    return Row(job="7", attempt=attempt, account=account, state=JobState.RUNNING, scheduler_state="R")
+
+
+def past(attempt: str) -> HistoryRow:
+    return HistoryRow(
+        job="7", attempt=attempt, account="ana", state=JobState.ENDED, scheduler_state="COMPLETED", source="accounting",
+        estimated=False,
+    )  # fmt: skip
+
+
 async def test_an_answer_is_fresh_if_it_is_of_all() -> None:
     async with running("ana", "ben") as site:
         await until(lambda: len(site.running()) == 2)
         for login, attempt in ((site.made["ana"], A1), (site.made["ben"], B1)):
-            login.rows = [
-                Row(job="7", attempt=attempt, account=login.account, state=JobState.RUNNING, scheduler_state="R")
-            ]
+            login.rows = [row(login.account, attempt)]
         site.made["ben"].last_answer_at = 90.0
         poll = site.site.jobs()
         assert {row.attempt for row in poll.jobs} == {A1, B1}
