@@ -63,7 +63,7 @@ def test_two_people_each_by_their_own_account_from_start_to_exact_books(federati
     wait_until(lambda: federation.master_pid(SITE, MasterKind.DATA, mine), 60, told=federation.gateway_log.read_text)
     assert federation.master_pid(SITE, MasterKind.DATA, theirs) == others
     for person in (ana, luc):
-        wait_for(lambda person=person: person.status()["state"] == "ready", 120)
+        wait_for(lambda person=person: person.session_api("GET", "api/status").status_code == 200, 120)
         kernel = person.kernel()
         assert kernel.run("print(6 * 7)").strip() == "42"
         kernel.close()
