@@ -20,6 +20,7 @@ import psutil
 import pytest
 from sqlalchemy import select
 
+from quota.statement import Line
 from quota.tables import IS_OPEN, HoldTable
 from spawners.gateway.link import MasterKind
 from spawners.sessions import Server, Session
@@ -27,7 +28,7 @@ from spawners.tables import EndReason
 from tests.services.test_session import lines_of, wait_for
 from tests.support.federation import Federation
 from tests.support.gateway_rig import wait_until
-from tests.support.slurm import HOMES
+from tests.support.slurm import HOMES, Record
 from tests.support.slurm_accounting import AccountedSite
 
 pytestmark = [pytest.mark.service]
@@ -113,17 +114,28 @@ class Crowd:
             return ""
         return f"jobs {alive}, sessions {attempts}, holds {sorted(holds)}"
 
+    def _ended(self) -> dict[str, Line]:
+        """The lines of the crowd's attempts that are closed."""
+        lines = [line for line in lines_of(self.federation.service, self.user) if line.hold not in self._before]
+        return {line.hold: line for line in lines if line.state not in ("held", "running", "unknown")}
+
+    def _otherwise_on_record(self) -> list[tuple[Line, list[Record]]]:
+        """Lines that cost something else than what is on record of their one job."""
+        records = self.slurm.every_record()
+        found = [(line, records.get(f"nbfed-{attempt}", [])) for attempt, line in self._ended().items()]
+        return [
+            (line, runs)
+            for line, runs in found
+            if line.cost != sum(run.seconds for run in runs) * 1000 or len({run.job for run in runs}) > 1
+        ]
+
     def assert_books(self) -> None:
         """Every attempt of the crowd's had at most one job, and costs what is on record of it; every job belongs to an
         attempt; who was ready once ended only because the person wanted it.
         """
-        records = self.slurm.every_record()
-        lines = [line for line in lines_of(self.federation.service, self.user) if line.hold not in self._before]
-        ended = {line.hold: line for line in lines if line.state not in ("held", "running", "unknown")}
-        for attempt, line in ended.items():
-            runs = records.get(f"nbfed-{attempt}", [])
-            assert len({run.job for run in runs}) <= 1, runs
-            assert line.cost == sum(run.seconds for run in runs) * 1000, (line, runs)
+        # The controller tells of an end before accounting has written it down.
+        wait_until(lambda: not self._otherwise_on_record(), 60, told=lambda: str(self._otherwise_on_record()))
+        for attempt in self._ended():
             session = self.federation.service.house.sessions.get(attempt)
             assert session is not None
             assert session.ready_at is None or session.end_reason is EndReason.STOPPED, session
