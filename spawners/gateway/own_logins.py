@@ -191,12 +191,12 @@ class OwnLogins:
 
     async def run(self) -> None:
         """Keep signed in whom it takes, until it is cancelled. The connections live on."""
-        next_hello = 0.0
+        next_hello, is_tidy = 0.0, False
         try:
-            await self._look()
-            self._end_what_was_left()
             while True:
-                await self._look()
+                if await self._look() and not is_tidy:
+                    await self._end_what_was_left()
+                    is_tidy = True
                 if not self._is_heard() and time.monotonic() >= next_hello:
                     await self._greet()
                     next_hello = time.monotonic() + self._pace.hello
@@ -207,7 +207,8 @@ class OwnLogins:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
+        """Sign in to whom it takes, and to nobody else for long. False if nobody could say who that is."""
         for login in self._logins.values():
             if login.task.done():
                 await login.task  # it never ends by itself: whatever it raised is a defect, and is told
@@ -215,7 +216,7 @@ class OwnLogins:
             wanted = frozenset(await asyncio.to_thread(self._known.accounts))
         except DatabaseUnavailable as error:
             _log.warning("%s: nobody can say who has sessions there: %s", self.name, error)
-            return
+            return False
         for account in wanted - self._ending.keys():
             await self._login(account)
         now = time.monotonic()
@@ -224,10 +225,11 @@ class OwnLogins:
                 del self._logins[account]
                 self._begin_to_end(account, login.served, login.task)
         self._accounts = {attempt: account for attempt, account in self._accounts.items() if account in self._logins}
+        return True
 
-    def _end_what_was_left(self) -> None:
+    async def _end_what_was_left(self) -> None:
         """Connections outlive the gateway; those of accounts that have no session any more nobody else would end."""
-        for account in self._known.left():
+        for account in await asyncio.to_thread(self._known.left):
             if account not in self._logins and account not in self._ending:
                 self._begin_to_end(account, self._make(account))
 

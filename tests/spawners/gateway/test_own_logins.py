@@ -125,9 +125,11 @@ class Site:
 
 @asynccontextmanager
 async def running(
-    *wanted: str, hello: bytes = b"SSH-2.0-x\r\n", closed: bool = False, before: Sequence[str] = ()
+    *wanted: str, hello: bytes = b"SSH-2.0-x\r\n", closed: bool = False, before: Sequence[str] = (), away: bool = False
 ) -> AsyncIterator[Site]:
-    """A site where these have sessions, and a server that says this. A gateway before this one was signed in to some."""
+    """A site where these have sessions, and a server that says this. A gateway before this one was signed in to some. With
+    `away` nobody can say at first who has sessions.
+    """
 
     async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(hello)
@@ -136,7 +138,7 @@ async def running(
     port = free_port()
     server = None if closed else await asyncio.start_server(greet, "127.0.0.1", port)
     site = Site(port)
-    site.wanted, site.before = set(wanted), set(before)
+    site.wanted, site.before = DatabaseUnavailable("away") if away else set(wanted), set(before)
     task = asyncio.create_task(site.site.run())
     try:
         yield site
@@ -197,6 +199,16 @@ async def test_who_comes_back_while_the_old_connections_are_ended_waits_for_that
 
 async def test_connections_that_an_earlier_gateway_left_are_ended_unless_somebody_has_a_session() -> None:
     async with running("ana", before=("ana", "ben")) as site:
+        await until(lambda: "ben" in site.made and site.made["ben"].is_disconnected)
+        assert site.running() == {"ana"}
+        assert not site.made["ana"].is_disconnected
+
+
+async def test_while_nobody_can_say_who_has_sessions_no_connection_that_was_left_is_ended() -> None:
+    async with running(away=True, before=("ana", "ben")) as site:
+        await asyncio.sleep(10 * QUICK.look)
+        assert not site.made
+        site.wanted = {"ana"}
         await until(lambda: "ben" in site.made and site.made["ben"].is_disconnected)
         assert site.running() == {"ana"}
         assert not site.made["ana"].is_disconnected
