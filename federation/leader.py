@@ -168,6 +168,7 @@ class PostgresLeadership(Leadership):
 
     def give_up(self) -> None:
         with self._using:
+            self._unlock()
             self._close()
             self._engine.dispose()
 
@@ -188,6 +189,15 @@ class PostgresLeadership(Leadership):
             pass  # whatever it is: the lock may be another's by now
         self._close()
         return False
+
+    def _unlock(self) -> None:
+        """Ask for the lock to be let go: a server that is busy sees a closed connection only a while later."""
+        if self._connection is None or self._server_process is None:
+            return
+        try:
+            self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
+        except SQLAlchemyError:
+            pass  # it goes with the connection then
 
     def _close(self) -> None:
         self._server_process = None

@@ -62,7 +62,8 @@ def advisory_holder(url: str) -> int:
 
 def end_connection(url: str, number: int) -> None:
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        connection.execute("SELECT pg_terminate_backend(%s)", [number])
+        row = connection.execute("SELECT pg_terminate_backend(%s, 10000)", [number]).fetchone()
+    assert row == (True,), "it has not ended within 10 seconds"
 
 
 def test_one_of_several_leads_and_gives_it_to_the_next(make: Make) -> None:
