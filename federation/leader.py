@@ -5,6 +5,7 @@ database. Neither is a row with a time in it, so no clock has to be right, and n
 leader is dead. A process leads as long as it can see that it holds the lock; when in doubt it does not.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -194,10 +195,8 @@ class PostgresLeadership(Leadership):
         """Ask for the lock to be let go: a server that is busy sees a closed connection only a while later."""
         if self._connection is None or self._server_process is None:
             return
-        try:
+        with contextlib.suppress(SQLAlchemyError):  # else it goes with the connection
             self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
-        except SQLAlchemyError:
-            pass  # it goes with the connection then
 
     def _close(self) -> None:
         self._server_process = None

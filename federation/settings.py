@@ -355,6 +355,11 @@ class BatchSite(_AnySite):
     )
     mfa: bool = False
 
+    @property
+    def by_account(self) -> bool:
+        """Whether each account signs in for itself."""
+        return self.access == "user-certificate"
+
 
 Site = Annotated[LocalSite | KubernetesSite | BatchSite, Field(discriminator="kind")]
 

@@ -33,7 +33,7 @@ def site_check(settings: Settings, name: str, folder: Path, account: str | None)
     hub = settings.yaml.federation.hub
 
     def link(called: str) -> Link:
-        own = account if site.access == "user-certificate" else None
+        own = account if site.by_account else None
         return Link(hub=hub, site=called, settings=site, folder=folder, account=own)
 
     return SiteCheck(

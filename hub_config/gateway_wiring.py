@@ -113,7 +113,7 @@ def _site(settings: Settings, link: Link, book: ForwardBook, metrics: GatewayMet
     def signed_in(link: Link) -> RobotSite:
         return RobotSite(_signed_in(settings, link, book, metrics, places))
 
-    if link.settings.access == "robot":
+    if not link.settings.by_account:
         return signed_in(link)
     return OwnLogins(
         link.site,

@@ -136,7 +136,7 @@ class FederationYaml(Section):
     def _own_accounts_have_their_own_way(self) -> "FederationYaml":
         complaints = list[tuple[Location, str]]()
         for name, site in self.sites.items():
-            if not isinstance(site, BatchSite) or site.access != "user-certificate":
+            if not isinstance(site, BatchSite) or not site.by_account:
                 continue
             if site.notebook_to_hub != "direct":
                 wrong = (

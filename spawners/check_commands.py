@@ -53,7 +53,7 @@ def check(ctx: click.Context, name: str, account: str | None, environments: tupl
     settings = find_site(shop.sites, name)
     if not isinstance(settings, BatchSite):
         raise click.ClickException(f"{name} is no batch site: there is no check of it.")
-    if settings.access == "user-certificate" and account is None:
+    if settings.by_account and account is None:
         raise click.ClickException(f"At {name} each account signs in for itself: name one with --account.")
     jobs = (
         shop.probe_jobs(name, account, environments=environments, wait_seconds=60.0 * minutes, say=_progress)

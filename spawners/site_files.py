@@ -59,7 +59,7 @@ def site_files(
         "policy.json": SiteFile(text=_policy(name, site, flavours), mode=0o644, place=f"{folder}/policy.json"),
         "accounts": SiteFile(text=_ACCOUNTS, mode=0o644, place=f"{folder}/accounts"),
     }
-    if site.access == "robot":
+    if not site.by_account:
         user = site.login.user
         sudoers = f'Defaults:{user} !requiretty\n{user} ALL=(root) NOPASSWD: {folder}/{PROGRAM} ""\n'
         files["sudoers"] = SiteFile(text=sudoers, mode=0o440, place=f"/etc/sudoers.d/nbfed-{name}")
@@ -104,6 +104,6 @@ def _policy(name: str, site: BatchSite, flavours: Mapping[str, Flavour]) -> str:
         "limits": most.model_dump(include={"minutes", "cpus", "memory_mib", "gpus"}, exclude_none=True),
         "options": [],
         "environment": {},
-        "log": f"/var/log/nbfed-{name}.log" if site.access == "robot" else "syslog",
+        "log": "syslog" if site.by_account else f"/var/log/nbfed-{name}.log",
     }
     return json.dumps(policy, indent=2) + "\n"

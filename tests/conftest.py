@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.support.databases import (
 from tests.support.keycloak import Keycloak, KeycloakMissing, running_keycloak
 from tests.support.missing import skip_or_fail
 from tests.support.postgres import PostgresServer, running_postgres
-from tests.support.service import Service, running_service
+from tests.support.service import RUNNING, Service, running_service
 from tests.support.slurm import SlurmSite, running_sites
 from tests.support.slurm import why_not as why_no_batch_sites
 from tests.support.slurm_accounting import AccountedSite, running_accounted_site
@@ -65,6 +65,15 @@ class _Together(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _Together(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Who reads of a failure has only the report: the logs are gone with the service."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"logs of {service.base_url}", service.all_logs()) for service in RUNNING]
+    return report
 
 
 # --- databases --------------------------------------------------------------------------------------------------

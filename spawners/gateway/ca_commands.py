@@ -54,7 +54,7 @@ def sign(shop: AuthorityShop, site: str, minutes: int | None, account: str | Non
     if site not in shop.links:
         raise click.UsageError(f"There is no batch site {site!r}. There are: {', '.join(shop.links) or 'none'}.")
     link = shop.links[site]
-    by_account = link.settings.access == "user-certificate"
+    by_account = link.settings.by_account
     if by_account and account is None:
         raise click.UsageError(f"At {site} each account has a certificate of its own: name one with --account.")
     if account is not None and not by_account:

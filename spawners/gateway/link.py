@@ -53,7 +53,7 @@ def principal(site: str, account: str | None = None) -> str:
 
 def gate_command(settings: BatchSite, folder: str) -> str:
     """How the gate that lies in this folder of the site is started: by the robot as root, by an account as itself."""
-    sudo = "" if settings.access == "user-certificate" else "/usr/bin/sudo -n "
+    sudo = "" if settings.by_account else "/usr/bin/sudo -n "
     return settings.login.gate or f"{sudo}{folder}/site-gate"
 
 

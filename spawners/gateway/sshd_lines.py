@@ -14,16 +14,15 @@ __all__ = ["sshd_lines"]
 
 def sshd_lines(site: BatchSite, folder: str) -> str:
     """For one site; `folder` is where `ca.pub`, `principals` and the gate lie there."""
-    by_account = site.access == "user-certificate"
     lines = [
-        *(["PermitRootLogin no"] if by_account else []),
+        *(["PermitRootLogin no"] if site.by_account else []),
         "AuthenticationMethods publickey",
         "AuthorizedKeysFile none",
         # A site's own programs for keys would let people in, or let in more than the file of principals does.
         "AuthorizedKeysCommand none",
         "AuthorizedPrincipalsCommand none",
         f"TrustedUserCAKeys {folder}/ca.pub",
-        f"AuthorizedPrincipalsFile {folder}/principals{'/%u' if by_account else ''}",
+        f"AuthorizedPrincipalsFile {folder}/principals{'/%u' if site.by_account else ''}",
         f"ForceCommand {gate_command(site, folder)}",
         "PermitTTY no",
         "X11Forwarding no",
@@ -35,7 +34,7 @@ def sshd_lines(site: BatchSite, folder: str) -> str:
         "ClientAliveInterval 5",
         "ClientAliveCountMax 3",
     ]
-    match = f"LocalPort {site.login.port}" if by_account else f"User {site.login.user}"
+    match = f"LocalPort {site.login.port}" if site.by_account else f"User {site.login.user}"
     return "".join(f"{line}\n" for line in (f"Match {match}", *(f"    {line}" for line in lines)))
 
 

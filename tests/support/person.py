@@ -104,7 +104,7 @@ class Person:
             status = self.status(server)
             if status["state"] == "ready":
                 return urljoin(self.base_url, status["url"])
-            assert status["state"] == "starting", status
+            assert status["state"] == "starting", (status, self.home().get_text(" ", strip=True))  # says why
             time.sleep(0.2)
         raise AssertionError(f"not ready after {seconds} s")
 

@@ -23,7 +23,10 @@ from hub_config.ports import free_ports
 from hub_config.settings import DEMO_FILE, Settings, load
 from hub_config.wiring import House, house
 
-__all__ = ["Service", "demo_yaml", "free_ports", "running_service"]
+__all__ = ["RUNNING", "Service", "demo_yaml", "free_ports", "running_service"]
+
+RUNNING: list["Service"] = []
+"""What this process has started and not ended, for the report of a test that failed."""
 
 _START_SECONDS = 180
 
@@ -194,11 +197,13 @@ def running_service(*, start: bool = True, **changes: Any) -> Iterator[Service]:
     root = Path(tempfile.mkdtemp(prefix="nbfed-test-", dir="/tmp"))
     root.chmod(0o711)
     service = Service(root, demo_yaml(**changes))
+    RUNNING.append(service)
     try:
         if start:
             service.start()
         yield service
     finally:
+        RUNNING.remove(service)
         try:
             service.stop()
         finally:
