@@ -34,6 +34,7 @@ __all__ = [
     "StopHandler",
     "WhyHandler",
     "handlers",
+    "is_starting",
 ]
 
 _COMING = ("spawn", "check")
@@ -192,7 +193,7 @@ class StatusHandler(Page):
         answer: dict[str, Any] = {"state": "stopped", "percent": 0, "text": ""}
         if spawner is not None and spawner.ready:
             answer = {"state": "ready", "percent": 100, "text": gettext("Ready."), "url": user.server_url(server)}
-        elif spawner is not None and spawner.pending in _COMING:
+        elif spawner is not None and is_starting(spawner):
             stage = spawner.stage
             detail, moment = waiting(spawner.waits_for)
             answer = {
@@ -210,6 +211,13 @@ class StatusHandler(Page):
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps(answer))
+
+
+def is_starting(spawner: Any) -> bool:
+    """Whether a start is not over: while JupyterHub tidies up after one that failed, it only says "stop" (user.py), and
+    why it failed can be told when that is done.
+    """
+    return spawner.pending in _COMING or (spawner._spawn_future is not None and not spawner._spawn_future.done())
 
 
 def _given(options: dict[str, str]) -> dict[str, str]:

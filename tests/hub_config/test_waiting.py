@@ -1,11 +1,14 @@
 """What people read while a session waits, and why it runs where it does."""
 
+from concurrent.futures import Future
 from datetime import UTC, datetime
 
 import pytest
+from jupyterhub.spawner import Spawner
 
 from federation.i18n import use_language
 from federation.settings import LocalSite
+from hub_config.pages.handlers import is_starting
 from hub_config.pages.waiting import reason_text, waiting, why_not_elsewhere
 from spawners.backends.child import Wait
 
@@ -69,3 +72,22 @@ def test_why_a_session_is_not_elsewhere_is_told_in_the_reader_s_language() -> No
         "A site of before takes no sessions at the moment: it is not certified.",
     ]
     assert spanish[0].startswith("Aquí")
+
+
+def test_a_start_that_failed_is_not_over_before_its_failure_can_be_told() -> None:
+    """JupyterHub stops what failed before it keeps the failure, and people look at the page meanwhile."""
+    spawner, failed = Spawner(), Future[None]()
+    spawner._spawn_pending, spawner._spawn_future = True, failed
+    assert is_starting(spawner)
+    spawner._spawn_pending, spawner._stop_pending = False, True  # as User.stop sets them
+    assert is_starting(spawner)
+    spawner._stop_pending = False
+    failed.set_exception(RuntimeError("no"))
+    assert not is_starting(spawner)
+    assert spawner._failed
+
+
+def test_a_session_that_is_stopped_is_not_starting() -> None:
+    spawner = Spawner()
+    spawner._stop_pending = True
+    assert not is_starting(spawner)
