@@ -75,14 +75,13 @@ def running_bare_hub(config: Path, environment: Mapping[str, str], hub_ip: str =
         yield made
 
 
-def until(holds: Callable[[], object], *, seconds: float = MOST_SECONDS, told: Callable[[], str] = str) -> float:
-    """Wait until something is so, and return how long that took, in seconds."""
+def until(holds: Callable[[], object], *, seconds: float = MOST_SECONDS, told: Callable[[], str] = str) -> None:
+    """Wait until something is so."""
     since = time.monotonic()
     while not holds():
         if time.monotonic() - since > seconds:
             raise RuntimeError(f"not within {seconds:g} s\n{told()[-4000:]}")
         time.sleep(LOOK_SECONDS)
-    return time.monotonic() - since
 
 
 @contextlib.contextmanager

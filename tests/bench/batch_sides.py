@@ -8,6 +8,7 @@ import contextlib
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,8 +82,10 @@ class _Hub:
         self._other_api.get(f"/users/{self.other}").raise_for_status()
 
     def start(self, server: str) -> float:
+        since = time.monotonic()  # before it is asked for: JupyterHub answers only when it is there, or after seconds
         self._begin(server)
-        return until(lambda: self._is_ready(server))
+        until(lambda: self._is_ready(server))
+        return time.monotonic() - since
 
     def end(self, servers: Sequence[str]) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
