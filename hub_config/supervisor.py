@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 from supervisor.states import ProcessStates
 
+from federation.trust import trusted
 from hub_config.children import Child, children
 from hub_config.ports import complaints
 from hub_config.running import Running
@@ -221,7 +222,7 @@ def _tell_when_ready(
 def _answers(address: str) -> bool:
     try:
         # A proxy that the environment names knows nothing of this machine's loopback.
-        return httpx.get(address, timeout=2, trust_env=False).status_code == httpx.codes.OK
+        return httpx.get(address, timeout=2, trust_env=False, verify=trusted()).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

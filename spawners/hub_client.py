@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
+from federation.trust import trusted
 from spawners.sessions import Server
 
 __all__ = ["HttpHubServers", "HubUsers"]
@@ -24,7 +25,11 @@ class _Hub:
 
     def __init__(self, api_url: str, token: str) -> None:
         self._client = httpx.Client(
-            base_url=api_url, headers={"Authorization": f"token {token}"}, timeout=15, trust_env=False
+            base_url=api_url,
+            headers={"Authorization": f"token {token}"},
+            timeout=15,
+            trust_env=False,
+            verify=trusted(),
         )
 
     def _ask(self, method: str, path: str, also: tuple[int, ...] = ()) -> httpx.Response:

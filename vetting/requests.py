@@ -115,7 +115,7 @@ class Requests:
         _check_fits(given)
         with self._refusals_audited(actor, f"request:{request_id}", event) as connection:
             row = find_row(connection, request_id, to_change=True)
-            if row is None or not _may_see(actor, row.person_id):
+            if row is None or not _may_see(actor, row.person_id, State(row.state)):
                 raise Failure(REQUEST_UNKNOWN)
             situation = self._situation(connection, row, event, actor, given, now)
             transition = find(State(row.state), event, situation)
@@ -144,7 +144,7 @@ class Requests:
         """
         with self._database.read() as connection:
             row = find_row(connection, request_id)
-        if row is None or not _may_see(actor, row.person_id):
+        if row is None or not _may_see(actor, row.person_id, State(row.state)):
             raise Failure(REQUEST_UNKNOWN)
         return to_request(row)
 
@@ -310,8 +310,10 @@ def _check_fits(given: Given) -> None:
         raise Failure(REQUEST_UNFIT)
 
 
-def _may_see(actor: Actor, person_id: str) -> bool:
-    return actor.person_id == person_id or actor.is_reviewer or actor.is_operator or actor.is_system
+def _may_see(actor: Actor, person_id: str, state: State) -> bool:
+    """A draft is no reviewer's yet."""
+    reviews = actor.is_reviewer and state is not State.DRAFT
+    return actor.person_id == person_id or reviews or actor.is_operator or actor.is_system
 
 
 def _anew(event: Event, situation: Situation) -> Asked:

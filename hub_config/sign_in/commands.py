@@ -7,6 +7,7 @@ import httpx
 
 from federation.clock import system_clock
 from federation.plain import plain
+from federation.trust import trusted
 from hub_config.settings import load
 
 __all__ = ["identity"]
@@ -41,7 +42,7 @@ def check(ctx: click.Context, provider: str | None, token_file: Path | None) -> 
     if token_file is not None and len(asked) > 1:
         raise click.ClickException(f"Which provider gave the token? Name one of {', '.join(known)}.")
     failed = False
-    with httpx.Client(timeout=_SECONDS, trust_env=False) as client:
+    with httpx.Client(timeout=_SECONDS, trust_env=False, verify=trusted()) as client:
         for each in asked:
             click.echo(f"{each.id}: {each.issuer}\n")
             checks = list(examine(each, settings.base_url, client, system_clock()))

@@ -2,12 +2,11 @@
 
 import json
 import re
-import ssl
-from functools import cache
 from typing import Any
 
 import httpx
 
+from federation.trust import trusted
 from hub_config.sign_in.refused import ProviderAway, Reason, SignInRefused
 
 __all__ = ["MOST_BYTES", "AnswerRefused", "ask"]
@@ -43,7 +42,7 @@ async def ask(method: str, url: str, *, headers: dict[str, str] | None = None, b
     try:
         # Not through a proxy that the environment names: what is asked may be on this machine.
         async with (
-            httpx.AsyncClient(verify=_trusted(), timeout=_TIMES, trust_env=False) as client,
+            httpx.AsyncClient(verify=trusted(), timeout=_TIMES, trust_env=False) as client,
             client.stream(method, url, headers=headers, content=body) as answer,
         ):
             content = await _content(answer)
@@ -84,9 +83,3 @@ def _error(content: bytes) -> str:
 def _place(url: str) -> str:
     """The address without its query, which may hold secrets."""
     return url.partition("?")[0]
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The machine's certificate authorities, read once: that takes tens of milliseconds."""
-    return ssl.create_default_context()

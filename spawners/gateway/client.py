@@ -9,6 +9,7 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from federation.trust import trusted
 from spawners.gateway.answers import (
     Address,
     Cancelled,
@@ -46,7 +47,7 @@ class GatewayClient:
 
     def __init__(self, door: Door, *, timeout_seconds: float = 30.0) -> None:
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=None if door.url else str(door.socket)),
+            transport=httpx.HTTPTransport(uds=None if door.url else str(door.socket), verify=trusted()),
             base_url=door.url or "http://gateway",
             headers={"Authorization": f"Bearer {door.token}"} if door.token else {},
             timeout=httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS),

@@ -15,6 +15,7 @@ from federation.checks import Check, State
 from federation.clock import Clock
 from federation.nodes import expanded
 from federation.settings import BatchSite
+from federation.trust import trusted
 from spawners.gateway.calls import Calls, Request, SiteAway, request_id
 from spawners.gateway.credentials import Credentials
 from spawners.gateway.link import Link, MasterKind
@@ -299,7 +300,7 @@ async def _refuses(check: SiteCheck, connection: Connection) -> str:
 async def _lets_jobs_reach_the_hub(check: SiteCheck, connection: Connection) -> str:
     """That the way is open; a job tells whether it leads there. A gateway that runs has it already."""
     try:
-        async with httpx.AsyncClient(timeout=_HUB_SECONDS, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=_HUB_SECONDS, trust_env=False, verify=trusted()) as client:
             (await client.get(check.hub_api)).raise_for_status()
     except httpx.HTTPError as error:
         raise Unmet(

@@ -429,6 +429,7 @@ def test_the_gateway_is_a_child_where_there_are_batch_sites(house: House) -> Non
 def test_the_children_of_the_demo(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBFED_ENVIRONMENTS", "/somewhere")
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of another hub")
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/authorities.pem")
     proxy, sign_in, desk, hub, worker = found = children(house.settings)
     assert [c.name for c in found] == ["proxy", "sign-in", "desk", "hub", "worker"]
     assert desk.argv == [sys.executable, "-m", "hub_config.cli", "desk"]
@@ -436,10 +437,12 @@ def test_the_children_of_the_demo(house: House, monkeypatch: pytest.MonkeyPatch)
     assert hub.argv[:3] == [sys.executable, "-m", "jupyterhub"]
     assert worker.argv == [sys.executable, "-m", "hub_config.cli", "worker"]
     state = house.settings.state
-    ours = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR") or k.startswith("NBFED_")}
+    inherited = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    ours = {k: v for k, v in os.environ.items() if k in inherited or k.startswith("NBFED_")}
     common = {"NBFED_CONFIG": str(house.settings.file), "NBFED_HOME": str(state.root), "PYTHONUNBUFFERED": "1"}
     assert hub.environment == ours | common
     assert hub.environment["NBFED_ENVIRONMENTS"] == "/somewhere"
+    assert hub.environment["SSL_CERT_FILE"] == "/etc/authorities.pem"
     for_all = {k: v for k, v in ours.items() if not k.startswith("NBFED_")}
     assert proxy.environment == for_all | {"CONFIGPROXY_AUTH_TOKEN": state.secret("proxy_token")}
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -247,10 +247,12 @@ def running_federation(
     *,
     batch_flavours: Sequence[str] = ("small",),
     own_accounts: bool = False,
+    prepare: Callable[[Service], object] = lambda _service: None,
     **more: Mapping[str, Any],
 ) -> Iterator[Federation]:
     """A federation of these sites, which offer these flavours, and this machine. `more` adds to sections of
     federation.yaml, or replaces keys there. With `own_accounts` there is no robot: each account signs in for itself.
+    `prepare` is called before anything is started.
     """
     minimal = {
         "title": "Python", "local": {"prefix": "minimal"},
@@ -280,6 +282,7 @@ def running_federation(
         for section, content in more.items():
             sections[section] = sections.get(section, {}) | dict(content)
         service = stack.enter_context(running_service(start=False, **sections))
+        prepare(service)
         service.nbfed("ca", "init")
         for one in sshd.values():
             one.trust((service.state.root / "gateway" / "ca.pub").read_text().strip())

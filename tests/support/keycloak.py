@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 
 from tests.support.cache import cache_root
+from tests.support.certificates import trusted
 from tests.support.service import Service, free_ports, running_service
 
 __all__ = ["REALM_FILE", "Keycloak", "KeycloakMissing", "federation_with", "prepare", "running_keycloak"]
@@ -131,23 +132,31 @@ class Keycloak:
         A folder for its database.
     password
         Of its administrator.
+    tls
+        Its certificate and key, for https.
     """
 
-    def __init__(self, home: Path, data: Path, *, password: str) -> None:
+    def __init__(self, home: Path, data: Path, *, password: str, tls: tuple[Path, Path] | None = None) -> None:
         self._home = home
         self._data = data
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_ports(1)[0]
-        self.root = f"http://127.0.0.1:{self.port}/auth"
+        self._tls = tls
+        self.root = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/auth"
         self.issuer = f"{self.root}/realms/egi"
         self.log = data / "keycloak.log"
-        self._client = httpx.Client(timeout=30, trust_env=False)
+        self._client = httpx.Client(timeout=30, trust_env=False, verify=trusted())
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [self._home / "bin" / "kc.sh", "start", "--optimized", "--http-enabled=true", "--http-host=127.0.0.1",
-                   f"--http-port={self.port}", "--hostname-strict=false"]  # fmt: skip
+        ways = ["--http-enabled=true", f"--http-port={self.port}"]
+        if self._tls is not None:
+            certificate, key = self._tls
+            ways = [f"--https-certificate-file={certificate}", f"--https-certificate-key-file={key}",
+                    f"--https-port={self.port}"]  # fmt: skip
+        command = [self._home / "bin" / "kc.sh", "start", "--optimized", "--http-host=127.0.0.1",
+                   "--hostname-strict=false", *ways]  # fmt: skip
         environment = {
             **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "JAVA_HOME", "LANG")},
             **_JAVA,
@@ -236,8 +245,8 @@ class Keycloak:
 
 
 @contextlib.contextmanager
-def running_keycloak() -> Iterator[Keycloak]:
-    """A server, ended and removed afterwards; the realm is not there yet.
+def running_keycloak(tls: tuple[Path, Path] | None = None) -> Iterator[Keycloak]:
+    """A server, with https if it gets certificate and key, ended and removed afterwards; the realm is not there yet.
 
     Raises
     ------
@@ -249,7 +258,7 @@ def running_keycloak() -> Iterator[Keycloak]:
     try:
         for file in (home / "database").glob("*.db"):
             shutil.copy(file, data)
-        keycloak = Keycloak(home, data, password=_template_password(home))
+        keycloak = Keycloak(home, data, password=_template_password(home), tls=tls)
         try:
             keycloak.start()
             yield keycloak

@@ -11,6 +11,7 @@ from bs4 import BeautifulSoup
 from websockets.sync.client import connect
 
 from hub_config.demo.personas import PERSONAS
+from tests.support.certificates import trusted
 
 __all__ = ["Kernel", "Person"]
 
@@ -21,7 +22,7 @@ class Person:
     def __init__(self, base_url: str, *, language: str = "en") -> None:
         self.base_url = base_url
         self.client = httpx.Client(
-            follow_redirects=True, timeout=60, trust_env=False, headers={"Accept-Language": language},
+            follow_redirects=True, timeout=60, trust_env=False, headers={"Accept-Language": language}, verify=trusted(),
             event_hooks={"response": [self._loopback_is_secure]},
         )  # fmt: skip
 
@@ -143,9 +144,12 @@ class Kernel:
     """A kernel; `run` gives back what the code printed and its last value."""
 
     def __init__(self, person: Person, root: str, kernel_id: str) -> None:
-        address = root.replace("http://", "ws://") + f"api/kernels/{kernel_id}/channels"
+        address = root.replace("http", "ws", 1) + f"api/kernels/{kernel_id}/channels"
+        ssl_context = trusted() if root.startswith("https") else None
         headers = {"Cookie": person.cookies_for(root), "Origin": person.base_url.rstrip("/")}
-        self._socket = connect(address, additional_headers=headers, max_size=None, proxy=None, legacy=True)
+        self._socket = connect(
+            address, additional_headers=headers, max_size=None, proxy=None, legacy=True, ssl=ssl_context
+        )
         self._session = uuid.uuid4().hex
 
     def run(self, code: str, seconds: float = 120) -> str:

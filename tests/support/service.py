@@ -19,9 +19,11 @@ import yaml
 
 from federation.clock import CLOCK_FILE, FileClock, set_clock_file
 from federation.state import StateFolder
+from federation.trust import VARIABLES
 from hub_config.ports import free_ports
 from hub_config.settings import DEMO_FILE, Settings, load
 from hub_config.wiring import House, house
+from tests.support.certificates import trusted
 
 __all__ = ["RUNNING", "Service", "demo_yaml", "free_ports", "running_service"]
 
@@ -32,7 +34,7 @@ _START_SECONDS = 180
 
 
 def demo_yaml(**changes: Any) -> dict[str, Any]:
-    """The demo's federation.yaml with free ports; `changes` replace keys of its sections."""
+    """The demo's federation.yaml with free ports; `changes` replace keys of its sections, or take away those with None."""
     content: dict[str, Any] = yaml.safe_load(DEMO_FILE.read_text())
     public, api, hub, worker, desk, sign_in = free_ports(6)
     content["federation"]["base_url"] = f"http://127.0.0.1:{public}"
@@ -43,7 +45,8 @@ def demo_yaml(**changes: Any) -> dict[str, Any]:
     files = content["federation"]["terms"]["files"]
     files.update({language: str(DEMO_FILE.parent / file) for language, file in files.items()})
     for section, values in changes.items():
-        content.setdefault(section, {}).update(values)
+        together = content.get(section, {}) | values
+        content[section] = {key: value for key, value in together.items() if value is not None}
     return content
 
 
@@ -84,7 +87,8 @@ class Service:
 
     def environment(self) -> dict[str, str]:
         """What its processes see."""
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "NBFED_ENVIRONMENTS")}
+        passed_on = ("PATH", "HOME", "LANG", "NBFED_ENVIRONMENTS", *VARIABLES)
+        kept = {k: v for k, v in os.environ.items() if k in passed_on}
         if self.settings.yaml.federation.mode == "demo":
             kept[CLOCK_FILE] = self.clock_file.name
         return {**kept, "NBFED_HOME": str(self.state.root), "NBFED_CONFIG": str(self.file)}
@@ -100,14 +104,14 @@ class Service:
 
     def wait_until_up(self, seconds: float = _START_SECONDS, *, first: bool = False) -> None:
         """Wait until the hub answers through the proxy; at the first start a hub that ends again and again is enough."""
-        deadline = time.monotonic() + seconds
+        deadline, verify = time.monotonic() + seconds, trusted()
         while time.monotonic() < deadline:
             if self._process is not None and self._process.poll() is not None:
                 raise AssertionError(f"nbfed up ended:\n{self.log.read_text()}")
             if first and "does not stay up" in self.log.read_text():
                 raise AssertionError(f"a process does not stay up:\n{self.all_logs()}")
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(self.base_url + "hub/api", timeout=2, trust_env=False).status_code == 200:
+                if httpx.get(self.base_url + "hub/api", timeout=2, trust_env=False, verify=verify).status_code == 200:
                     return
             time.sleep(0.1)
         raise AssertionError(f"the hub did not answer in {seconds} s:\n{self.all_logs()}")

@@ -20,9 +20,9 @@ import yaml
 
 from tests.kubernetes.cluster import parts
 from tests.kubernetes.cluster.bridge import Bridge
-from tests.kubernetes.cluster.certificates import Authority
 from tests.kubernetes.cluster.parts import API_PORT, NODE, SOCKET
 from tests.kubernetes.cluster.programs import PAUSE_IMAGE, Programs, prepare
+from tests.support.certificates import Authority
 from tests.support.service import free_ports
 
 __all__ = ["Node", "running_node"]

@@ -94,7 +94,9 @@ def test_less_than_was_asked_for_is_given(pages: DeskPages) -> None:
 def test_a_draft_is_kept_changed_and_sent_once(pages: DeskPages) -> None:
     ana = Caller(pages, "ana")
     made = ana.post("requests", {"kind": "quota", "asked": wish(pages, purpose="")}, status=201)
-    assert Caller(pages, "rita", "reviewer").get("queue", state="draft") == []  # it is for nobody else
+    rita = Caller(pages, "rita", "reviewer")
+    assert rita.get("queue", state="draft") == []  # it is for nobody else, by its number neither
+    assert rita.refused("GET", f"review/{made['id']}") == (404, "request-unknown")
     again = ana.refused("POST", "requests", json={"kind": "quota", "asked": wish(pages)})
     assert again == (409, "request-open-already")
     assert ana.refused("POST", f"requests/{made['id']}/submit")[1] == "request-incomplete"

@@ -1,6 +1,7 @@
-"""The keys and certificates of one cluster: an authority, and what it signs. They live as long as the cluster."""
+"""Keys and certificates of a cluster or a web server: an authority of its own, and what it signs."""
 
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["Authority"]
+__all__ = ["Authority", "trusted"]
 
 _LIFE = timedelta(days=7)
 
@@ -91,6 +92,11 @@ class Authority:
     def _write(self, name: str, builder: x509.CertificateBuilder) -> None:
         signed = builder.sign(self._key, hashes.SHA256())
         (self.folder / f"{name}.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+
+
+def trusted() -> ssl.SSLContext:
+    """The authorities that the processes of a service trust as well: the machine's, or those in `SSL_CERT_FILE`."""
+    return ssl.create_default_context()
 
 
 def _distinguished(common_name: str, group: str = "") -> x509.Name:
