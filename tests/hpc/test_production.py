@@ -153,7 +153,8 @@ def test_a_session_at_a_batch_site_its_kernel_and_its_books(place: Place, ines: 
     kernel.close()
 
     large = {"type": "file", "format": "text", "content": "x" * 5_000_000}
-    assert ines.session_api("PUT", "api/contents/large.txt", json=large).status_code == 201
+    assert ines.session_api("PUT", "api/contents/large.txt", json=large).is_success
+    assert ines.session_api("DELETE", "api/contents/large.txt").is_success
 
     session = place.federation.session_of(ines)
     job = place.federation.job_of(SITE, session.attempt)
