@@ -33,7 +33,6 @@ pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "run-in-production.md").read_text()
 SITE = "costa"
 COMMUNITY = "urn:mace:egi.eu:group:vo.example.org"
-NOBODY_S = {"here": None}
 
 
 def block(what: str) -> str:
@@ -97,7 +96,7 @@ def place(batch_sites: dict[str, SlurmSite]) -> Iterator[Place]:
 
         federation = stack.enter_context(
             running_federation(
-                {SITE: batch_sites[SITE]}, prepare=prepare, sites=NOBODY_S, environments={"python": None},
+                {SITE: batch_sites[SITE]}, prepare=prepare, sites={"here": None}, environments={"python": None},
                 federation={**said["federation"], "base_url": f"https://127.0.0.1:{https}"},
                 listen={**said["listen"], "public_port": proxy},
                 identity={**said["identity"], "providers": [keycloak.provider(client_secret_file=secret_file)],

@@ -95,7 +95,10 @@ class Authority:
 
 
 def trusted() -> ssl.SSLContext:
-    """The authorities that the processes of a service trust as well: the machine's, or those in `SSL_CERT_FILE`."""
+    """The authorities that the processes of a service trust as well: the machine's, or those in `SSL_CERT_FILE`.
+
+    Not `federation.trust.trusted`, which reads them once for the life of a process: a test names others for a while.
+    """
     return ssl.create_default_context()
 
 

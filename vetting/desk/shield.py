@@ -105,7 +105,7 @@ class NothingTold:
 
         try:
             await self._app(scope, receive, sending)
-        except Exception:
+        except Exception:  # whatever it is: people get a page that says what to do, and the log has the rest
             if began or scope["type"] != "http":
                 raise
             _LOG.exception("%s %s failed", scope["method"], plain(scope["path"]))
